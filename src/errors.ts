@@ -71,7 +71,7 @@ export const LOCAL_ERRORS = Object.freeze({
     'A worker took too long to validate one message and was terminated',
   ),
   LOG_UNUSABLE: entry('configuration', 'fatal', 'The folder of the durable log cannot be used'),
-  LOG_OUTDATED: entry('lifecycle', 'error', 'The durable log lacks messages that the fleet has'),
+  LOG_OUTDATED: entry('lifecycle', 'error', 'The durable log lacks messages that it had'),
   LOG_IN_USE: entry('lifecycle', 'fatal', 'Another broker is using the folder of the durable log'),
   FLEET_CLIENT_MISSING: entry(
     'configuration',

@@ -330,7 +330,7 @@ const GROUPS = {
       .optional()
       .meta({
         description:
-          'maximum bytes of the log; the oldest messages are removed (default: a tenth of the free space, at most 16 GiB)',
+          'maximum bytes of the log; the oldest messages are removed (default: a tenth of the free space, at most 16 GiB, but at least what the log occupies at the start)',
       }),
     logMaxAge: time(1, Number.MAX_SAFE_INTEGER)
       .default(24 * HOUR)

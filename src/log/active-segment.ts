@@ -52,6 +52,7 @@ interface Written extends WrittenSegment {
   /** The senders that it contains. */
   readonly senders: Map<number, LogSender>;
   readonly checkpoints: Checkpoint[];
+  latest: number;
   /** Wall clock when its latest message was written, in ms. */
   writtenAt: number;
 }
@@ -98,7 +99,7 @@ export class ActiveSegment {
     this.#fileSize = fileSize;
     this.#position = position;
     this.#durable = position;
-    this.written = { senders: new Map(), types, checkpoints: [], writtenAt: header.created };
+    this.written = { senders: new Map(), types, checkpoints: [], latest: 0, writtenAt: header.created };
   }
 
   /**
@@ -180,6 +181,7 @@ export class ActiveSegment {
       if (isFull && to > from) break;
       const { sender } = next.entry;
       this.written.senders.set(sender.number, sender);
+      this.written.latest = Math.max(this.written.latest, next.entry.fields.time);
       for (const { fields, content } of records) {
         encodeRecordHeader(content, fields, this.header.id);
         buffers.push(...padded(content));
@@ -198,6 +200,11 @@ export class ActiveSegment {
     const position = this.#position;
     await this.#file.sync();
     this.#durable = position;
+  }
+
+  /** Whether its file was neither removed nor replaced. */
+  isInPlace(): Promise<boolean> {
+    return this.#file.isInPlace();
   }
 
   close(): Promise<void> {

@@ -38,6 +38,8 @@ export class Cursors<T> {
   readonly #onError: (error: unknown) => void;
   /** Whether cursors that are not known may have existed: the file was damaged once, and is still kept. */
   readonly wereLost: boolean;
+  /** Called before they are written. They are not if it throws. */
+  beforeSave: () => Promise<void> = async () => {};
   /** Called when changes of cursors are on the disk. */
   onSaved: () => void = () => {};
   readonly #positions: Map<string, T>;
@@ -170,6 +172,7 @@ export class Cursors<T> {
     const content: CursorFile<T> = { version: VERSION, cursors: Object.fromEntries(positions) };
     const bytes = Buffer.from(JSON.stringify(content));
     try {
+      await this.beforeSave();
       await replaceFile(this.#disk, `${this.#format.name}.json`, bytes);
       this.#hasFailed = false;
       this.#needsRoom = false;
@@ -190,6 +193,14 @@ export function lowestOffset(cursors: Cursors<Position>, epoch: string, except?:
   for (const position of cursors.positions(except))
     if (position.epoch === epoch) lowest = Math.min(lowest, position.offset);
   return lowest;
+}
+
+/** The highest offset that a cursor of a log has; 0 if there are none. */
+export function highestOffset(cursors: Cursors<Position>, epoch: string): number {
+  let highest = 0;
+  for (const position of cursors.positions())
+    if (position.epoch === epoch) highest = Math.max(highest, position.offset);
+  return highest;
 }
 
 function parseCursors<T>({ name, position }: CursorFormat<T>, content: Buffer): Map<string, T> {

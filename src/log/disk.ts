@@ -1,8 +1,8 @@
 // The folder of a log, as the log uses it. Everything that must survive a power failure goes through this interface, so
 // that tests can put a simulated disk in its place.
 
-import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type BigIntStats, constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** An open file of a log. */
@@ -19,6 +19,8 @@ export interface LogFile {
   /** Makes everything written to this file durable, its size included. */
   sync(): Promise<void>;
   truncate(size: number): Promise<void>;
+  /** Whether it still has its name: it was neither removed nor replaced. */
+  isInPlace(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -65,7 +67,8 @@ export class FolderDisk implements LogDisk {
 
   async open(name: string, purpose: 'read' | 'write' | 'create'): Promise<LogFile> {
     const flags = FLAGS[purpose] | constants.O_NOFOLLOW;
-    return new FolderFile(await open(join(this.#path, name), flags, FILE_MODE));
+    const path = join(this.#path, name);
+    return new FolderFile(await open(path, flags, FILE_MODE), path);
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -88,9 +91,11 @@ export class FolderDisk implements LogDisk {
 
 class FolderFile implements LogFile {
   readonly #handle: FileHandle;
+  readonly #path: string;
 
-  constructor(handle: FileHandle) {
+  constructor(handle: FileHandle, path: string) {
     this.#handle = handle;
+    this.#path = path;
   }
 
   async size(): Promise<number> {
@@ -131,9 +136,19 @@ class FolderFile implements LogFile {
     return this.#handle.truncate(size);
   }
 
+  async isInPlace(): Promise<boolean> {
+    return isAt(this.#path, await this.#handle.stat({ bigint: true }));
+  }
+
   close(): Promise<void> {
     return this.#handle.close();
   }
+}
+
+/** Whether a file is at a path, and not another one. */
+export async function isAt(path: string, { dev, ino }: Pick<BigIntStats, 'dev' | 'ino'>): Promise<boolean> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined);
+  return found?.dev === dev && found.ino === ino;
 }
 
 /** The same bytes in fewer buffers. */

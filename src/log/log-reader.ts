@@ -21,6 +21,8 @@ export interface WrittenSegment {
   readonly senders: ReadonlyMap<number, LoggedSender>;
   /** Names of the message types, by index. */
   readonly types: readonly string[];
+  /** Latest time at which a message was received, in ms since 1970. */
+  readonly latest: number;
   /** Positions of some records, with their offsets, in order. */
   readonly checkpoints: readonly { readonly offset: number; readonly position: number }[];
 }

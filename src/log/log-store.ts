@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../backoff.js';
+import { SluiceError } from '../errors.js';
 import { LruMap } from '../lru-map.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import { withTimeout } from '../timeout.js';
@@ -43,6 +44,8 @@ export interface LogStoreOptions {
   readonly jobSeed?: readonly [number, number];
   /** Wall clock, in ms since 1970. Default: `Date.now`. */
   readonly now?: () => number;
+  /** Called before a segment is created, and at each check. Throws if another process may write this log. */
+  readonly verifyLock?: () => Promise<void>;
   /** Called when the disk has failed. The log continues in another segment, as soon as it can. */
   readonly onError?: (error: unknown) => void;
   /** Called whenever more messages are durable, after their content was released. */
@@ -100,6 +103,7 @@ export class LogStore {
   #round = 0;
   #unwrittenBytes = 0;
   #isRetentionDue = false;
+  #isCheckDue = false;
   /** Whether offsets were skipped that no segment shows yet. */
   #hasSkipped: boolean;
   #syncs = 0;
@@ -130,6 +134,7 @@ export class LogStore {
       types: [],
       delimiter: 0x0a,
       now: Date.now,
+      verifyLock: async () => {},
       onError: () => {},
       onDurable: () => {},
       ...options,
@@ -221,7 +226,12 @@ export class LogStore {
   /** An offset before which all messages were received before a time. @param time in ms since 1970 */
   offsetBefore(time: number): number {
     const segments = this.#segments.list();
-    return segments.findLast(({ header }) => header.created < time)?.header.first ?? this.first;
+    // The clock may have been set back. Of segments of an earlier process, only the beginning of the next one is known.
+    const found = segments.find(({ written }, at) => {
+      const nextCreated = segments[at + 1]?.header.created ?? Number.POSITIVE_INFINITY;
+      return nextCreated >= time || (written !== undefined && written.latest >= time);
+    });
+    return found?.header.first ?? this.first;
   }
 
   /** Reads what is durable. @param from offset of the first message */
@@ -306,7 +316,10 @@ export class LogStore {
 
   get #hasWork(): boolean {
     return (
-      this.#goal > this.#durable || this.#unwrittenBytes >= this.#options.groupBytes || this.#isRetentionDue
+      this.#goal > this.#durable ||
+      this.#unwrittenBytes >= this.#options.groupBytes ||
+      this.#isRetentionDue ||
+      this.#isCheckDue
     );
   }
 
@@ -358,14 +371,28 @@ export class LogStore {
    * meanwhile is for the next round.
    */
   async #step(): Promise<void> {
+    if (this.#isCheckDue) await this.#checkFiles();
     if (this.#round <= this.#durable) this.#round = this.#goal;
     if (this.#round <= this.#durable) {
       if (this.#unwrittenBytes >= this.#options.groupBytes) await this.#writeGroup();
-      else await this.#removeOld();
+      else if (this.#isRetentionDue) await this.#removeOld();
       return;
     }
     if (this.#writtenEnd < this.#round && this.#unsyncedBytes < MAX_UNSYNCED) return this.#writeGroup();
     await this.#sync();
+  }
+
+  /** @throws SluiceError `LOG_IN_USE`; `LOG_UNAVAILABLE` if what is written would be in a file that is not there any more */
+  async #checkFiles(): Promise<void> {
+    await this.#options.verifyLock();
+    const { active } = this.#segments;
+    if (active !== undefined && !(await active.isInPlace())) {
+      // A new one shows the offsets of those that are lost.
+      this.#hasSkipped = true;
+      this.#isRetentionDue = true;
+      throw new SluiceError('LOG_UNAVAILABLE', `${active.name} was removed or replaced`);
+    }
+    this.#isCheckDue = false;
   }
 
   /** Writes the next entries, up to a limit. */
@@ -410,6 +437,7 @@ export class LogStore {
     const { active } = this.#segments;
     if (active !== undefined) {
       if (active.isEmpty || active.hasRoomFor(pending, this.#options.segmentBytes)) return active;
+      await this.#checkFiles();
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
       await this.#segments.complete();
@@ -427,6 +455,12 @@ export class LogStore {
     this.#drain();
   }
 
+  /** Checks that the files are still there, also if nothing is written. */
+  check(): void {
+    this.#isCheckDue = true;
+    this.#drain();
+  }
+
   async #removeOld(): Promise<void> {
     this.#isRetentionDue = false;
     if (this.#segments.isActiveExpired || (this.#hasSkipped && this.#pending.length === 0)) {
@@ -441,9 +475,10 @@ export class LogStore {
   }
 
   async #createSegment(first: number): Promise<ActiveSegment> {
+    await this.#options.verifyLock();
     const name = segmentName(first);
     // An empty segment is overwritten in place: whenever the power fails, it says what the log is.
-    const spare = name === this.#empty ? undefined : this.#segments.takeSpare();
+    const spare = name === this.#empty ? undefined : await this.#segments.takeSpare();
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
     const { delimiter, now, types } = this.#options;
     const { epoch, jobSeed } = this;

@@ -9,7 +9,14 @@ import { matchesType } from '../messages/type-patterns.js';
 import { withTimeout } from '../timeout.js';
 import { Watermark } from '../watermark.js';
 import type { LogSender } from './active-segment.js';
-import { type CursorFormat, Cursors, LOG_CURSORS, lowestOffset, RESERVED_PREFIX } from './cursors.js';
+import {
+  type CursorFormat,
+  Cursors,
+  highestOffset,
+  LOG_CURSORS,
+  lowestOffset,
+  RESERVED_PREFIX,
+} from './cursors.js';
 import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
@@ -23,7 +30,7 @@ export interface MessageLogOptions
   extends Required<Pick<LogStoreOptions, 'segmentBytes' | 'maxAge' | 'syncInterval'>> {
   /** Path of the folder. */
   readonly folder: string;
-  /** Maximum bytes of the log. Default: a tenth of the free space, at most 16 GiB. */
+  /** Maximum bytes of the log. Default: a tenth of the free space, at most 16 GiB, but at least what it occupies. */
   readonly maxBytes: number | undefined;
   /** Patterns of message types that are not stored. */
   readonly excludedTypes: readonly string[];
@@ -37,7 +44,7 @@ export interface MessageLogOptions
   /** What happens to new messages if there is no room, and unread ones are kept. */
   readonly onFull: 'drop-oldest' | 'block' | 'reject';
   readonly deadLetters: DeadLettersOptions;
-  /** Called if the cursors are damaged, or cannot be written. */
+  /** Called if the cursors are damaged or cannot be written, or if the log lacks messages that they have passed. */
   readonly onCursorError: (error: unknown) => void;
   readonly delimiter: number;
   readonly registry: MessageRegistry;
@@ -54,6 +61,7 @@ export interface MessageLogListener {
 const MiB = 1024 * 1024;
 const GiB = 1024 * MiB;
 /** Default of the option `maxBytes`. */
+const MIN_BYTES = 1 * MiB;
 const MAX_BYTES = 16 * GiB;
 const FREE_SHARE = 0.1;
 /** Bytes that wait for the disk: above it, the log is behind. */
@@ -63,6 +71,11 @@ const LOW_SHARE = 0.75;
 const CHECK_INTERVAL = 1000;
 /** A log has at least this many segments: if it is small, they are too. */
 const MIN_SEGMENTS = 4;
+/**
+ * Offsets that are left out after a loss of messages: more than were lost beyond the highest cursor, since their readers may
+ * have stored positions themselves.
+ */
+const LOST_RANGE = 1e9;
 
 /** Maximum number of cursors that the statistics list. */
 const MAX_LISTED_CURSORS = 100;
@@ -145,6 +158,8 @@ export class MessageLog {
   #listener: MessageLogListener | undefined;
   #wasAvailable = true;
   readonly #checkTimer: NodeJS.Timeout;
+  /** Maximum bytes on the disk. */
+  readonly maxBytes: number;
 
   private constructor(
     disk: LogDisk,
@@ -152,8 +167,10 @@ export class MessageLog {
     cursors: Cursors<Position>,
     deadLetters: DeadLetters,
     lock: FolderLock,
+    maxBytes: number,
     options: MessageLogOptions,
   ) {
+    this.maxBytes = maxBytes;
     this.#folder = options.folder;
     this.#disk = disk;
     this.#onCursorError = options.onCursorError;
@@ -168,7 +185,10 @@ export class MessageLog {
       options.excludedTypes.some((pattern) => matchesType(pattern, name));
     this.#isExcluded = Uint8Array.from(types, (type) => (isExcluded(type) ? 1 : 0));
     this.#hasExcluded = this.#isExcluded.includes(1);
-    this.#checkTimer = setInterval(() => this.#checkAvailability(), CHECK_INTERVAL).unref();
+    this.#checkTimer = setInterval(() => {
+      this.#checkAvailability();
+      store.check();
+    }, CHECK_INTERVAL).unref();
   }
 
   /**
@@ -181,8 +201,9 @@ export class MessageLog {
     let log: MessageLog | undefined;
     try {
       const disk = await FolderDisk.create(folder);
-      lock = await FolderLock.acquire(folder);
-      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
+      const held = await FolderLock.acquire(folder);
+      lock = held;
+      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk, segmentBytes));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const deadLetters = await DeadLetters.open(folder, options.deadLetters);
       const store = await LogStore.open(disk, {
@@ -195,6 +216,7 @@ export class MessageLog {
         syncInterval,
         delimiter,
         types: registry.types.map(({ name }) => name),
+        verifyLock: () => held.verify(),
         onDurable: () => {
           if (log !== undefined) log.#onDurable();
         },
@@ -203,11 +225,13 @@ export class MessageLog {
         },
       });
       await store.ensureSegment();
+      skipPassed(store, cursors, options.onCursorError);
       cursors.onSaved = () => store.notifyRemovable();
-      log = new MessageLog(disk, store, cursors, deadLetters, lock, options);
+      cursors.beforeSave = () => held.verify();
+      log = new MessageLog(disk, store, cursors, deadLetters, held, maxBytes, options);
       return log;
     } catch (error) {
-      lock?.release();
+      await lock?.release();
       throw asSluiceError(error, folder);
     }
   }
@@ -368,9 +392,13 @@ export class MessageLog {
     });
   }
 
-  /** Moves a cursor to an offset. It never moves backwards. */
-  moveCursor(name: string, offset: number): void {
-    const { cursors, epoch } = this;
+  /**
+   * Moves a cursor to an offset, or creates it. It never moves backwards, nor beyond what is durable: after a power failure,
+   * others would get the offsets of the messages that it has passed.
+   */
+  moveCursor(name: string, to: number): void {
+    const { cursors, epoch, durable } = this;
+    const offset = Math.min(to, durable);
     const known = cursors.get(name);
     if (known !== undefined && known.epoch === epoch && known.offset >= offset) return;
     cursors.set(name, { epoch, offset });
@@ -384,6 +412,7 @@ export class MessageLog {
     const cursors = await Cursors.open(format, this.#disk, this.#onCursorError).catch((error: unknown) => {
       throw asSluiceError(error, this.#folder);
     });
+    cursors.beforeSave = () => this.#lock.verify();
     this.#moreCursors.push(cursors);
     return cursors;
   }
@@ -409,8 +438,8 @@ export class MessageLog {
     clearInterval(this.#checkTimer);
     const cursors = [this.cursors, ...this.#moreCursors].map((each) => each.close());
     const closing = Promise.all([...cursors, this.#store.close(timeout), this.deadLetters.close(timeout)]);
-    const released = closing.then(() => {
-      this.#lock.release();
+    const released = closing.then(async () => {
+      await this.#lock.release();
       return false;
     });
     const isHung = await withTimeout(released, 2 * timeout, () => true);
@@ -515,10 +544,30 @@ export class MessageLog {
   }
 }
 
-async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {
+/**
+ * Leaves out the offsets of messages that a cursor has passed and the log no longer has, since an older copy of it was
+ * restored, or the disk has lost its end: the cursors would skip the next messages that get these offsets.
+ */
+function skipPassed(
+  store: LogStore,
+  cursors: Cursors<Position>,
+  onOutdated: (error: SluiceError) => void,
+): void {
+  const { end } = store;
+  const passed = highestOffset(cursors, formatEpoch(store.epoch));
+  if (passed <= end) return;
+  store.skipTo(passed + LOST_RANGE);
+  onOutdated(new SluiceError('LOG_OUTDATED', `at least ${passed - end} messages, which a cursor has passed`));
+}
+
+/** @param segmentBytes size at which a segment is full, at most */
+async function defaultMaxBytes(folder: string, disk: LogDisk, segmentBytes: number): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
+  const size = await sizeOf(disk);
   // What the log already occupies counts as free, so that the limit stays the same.
-  return Math.min(MAX_BYTES, (bavail * bsize + (await sizeOf(disk))) * FREE_SHARE);
+  const share = Math.max(MIN_BYTES, Math.min(MAX_BYTES, (bavail * bsize + size) * FREE_SHARE));
+  // If other files have filled the disk since, a start removes nothing: there is room for another segment.
+  return size <= share ? share : size + Math.min(segmentBytes, size / (MIN_SEGMENTS - 1));
 }
 
 async function sizeOf(disk: LogDisk): Promise<number> {

@@ -24,6 +24,8 @@ export interface RetentionOptions {
 }
 
 const MAX_SPARES = 2;
+/** Sizes of spare files, relative to that of a segment. */
+const [MIN_SPARE_SIZE, MAX_SPARE_SIZE] = [0.5, 1.5];
 /** Thrown if there is no room, and nothing may be removed. */
 export const FULL = new Error('the log is full');
 
@@ -112,9 +114,18 @@ export class RetainedSegments {
     await active.close().catch(() => {});
   }
 
-  /** A file that can be overwritten, if there is one. It is no longer spare then. */
-  takeSpare(): Spare | undefined {
+  /** A file that can be overwritten, if there is one. It is no longer spare then. Removes those that are too large. */
+  async takeSpare(): Promise<Spare | undefined> {
+    for (let [spare] = this.#spares; spare !== undefined && !this.#fits(spare); [spare] = this.#spares) {
+      await this.#disk.remove(spare.name);
+      this.#spares.shift();
+    }
     return this.#spares.shift();
+  }
+
+  /** Whether a segment occupies most of this file. Segments may have been larger, or contain a message that is. */
+  #fits({ size }: Spare): boolean {
+    return size <= MAX_SPARE_SIZE * this.#options.segmentBytes;
   }
 
   /** Removes segments that are too old. */
@@ -146,7 +157,8 @@ export class RetainedSegments {
   async removeOldest(): Promise<boolean> {
     const [oldest] = this.#complete;
     if (oldest === undefined) return false;
-    const isReusable = this.#spares.length < MAX_SPARES && oldest.size >= this.#options.segmentBytes / 2;
+    const isLargeEnough = oldest.size >= MIN_SPARE_SIZE * this.#options.segmentBytes;
+    const isReusable = this.#spares.length < MAX_SPARES && isLargeEnough && this.#fits(oldest);
     if (isReusable) await this.#reuse(oldest);
     else await this.#disk.remove(oldest.name);
     // Not before: if the disk fails, the next attempt must find it.
@@ -172,10 +184,14 @@ export class RetainedSegments {
   /** Whether the newest message of the oldest segment is too old, and it may be removed. */
   get #hasExpired(): boolean {
     const { maxAge, now, mayRemove } = this.#options;
-    const [oldest, next = this.#active] = this.#complete;
-    // At the latest, it was written when the next segment began.
-    const writtenAt = oldest && (oldest.written?.writtenAt ?? next?.header.created);
-    return writtenAt !== undefined && now() - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
+    const [oldest, ...later] = this.#complete;
+    if (oldest === undefined) return false;
+    const time = now();
+    // At the latest, it was written when a later segment began. A time in the future is wrong: the clock was set back.
+    const created = [...later, this.#active].map((segment) => segment?.header.created);
+    const times = [oldest.written?.writtenAt, ...created];
+    const writtenAt = times.find((each) => each !== undefined && each <= time);
+    return writtenAt !== undefined && time - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
   }
 
   /** Whether another segment fits. */

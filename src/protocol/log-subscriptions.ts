@@ -103,7 +103,7 @@ export class LogSubscriptions<P extends Peer> {
       previous?.stop();
       if (previous !== undefined && previous.connection !== connection) replaced = previous.connection;
       this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription });
-      if (this.#log.cursors.get(cursor) === undefined) this.#log.cursors.set(cursor, position);
+      if (this.#log.cursors.get(cursor) === undefined) this.#log.moveCursor(cursor, start.offset);
     }
     return { subscription, position: formatPosition(position), replaced };
   }

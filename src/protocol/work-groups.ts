@@ -75,7 +75,7 @@ export class WorkGroups<P extends Peer> {
     const start = startOf(log, { from, cursor: name });
     const group = new WorkGroup(name, this.#context, filter, start);
     this.#groups.set(name, group);
-    log.cursors.set(name, { epoch: log.epoch, offset: start.offset });
+    log.moveCursor(name, start.offset);
     return group;
   }
 

@@ -105,7 +105,13 @@ export class BrokerStorage {
       registry,
     });
     const { first, end, bytes } = log.statistics;
-    this.#listener.onInfo({ folder, first, end, bytes }, 'durable log is open');
+    const maxBytes = Math.floor(log.maxBytes);
+    this.#listener.onInfo({ folder, first, end, bytes, maxBytes }, 'durable log is open');
+    if (bytes > maxBytes)
+      this.#listener.onWarning(
+        { bytes, maxBytes },
+        'the durable log exceeds its limit: its oldest messages are removed',
+      );
     return log;
   }
 
@@ -124,8 +130,9 @@ export class BrokerStorage {
   }
 }
 
-/** @param error why the disk of the durable log has failed; `undefined` if it does not answer */
+/** @param error why the disk of the durable log has failed, or what else is wrong with it; `undefined` if it does not answer */
 export function logUnavailable(error: unknown): SluiceError {
+  if (error instanceof SluiceError) return error;
   const detail = error === undefined ? 'the disk does not answer' : describeForLog(error);
   return new SluiceError('LOG_UNAVAILABLE', detail, { cause: error });
 }

@@ -1,7 +1,8 @@
 // Brokers with a durable log: what they confirm, and what they do when the disk hangs, fails or is used by another one.
 
 import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { SluiceOptions } from 'sluice';
 import { SluiceClient } from 'sluice/client';
@@ -417,6 +418,25 @@ describe('a folder', () => {
     await manager.stop();
     expect(readdirSync(folder)).not.toContain('lock');
     await startDurable({ log: folder });
+  });
+
+  test('whose lock is removed is locked again', async () => {
+    const { folder } = await startDurable();
+    rmSync(join(folder, 'lock'));
+    await until(() => existsSync(join(folder, 'lock')));
+    await expect(startDurable({ log: folder })).rejects.toMatchObject({ code: 'LOG_IN_USE' });
+  });
+
+  test('that another process has locked makes the broker unhealthy, and stays locked', async () => {
+    const { folder, manager, errors } = await startDurable();
+    const other = createServer((socket) => socket.destroy());
+    onTestFinished(() => void other.close());
+    await once(other.listen(join(folder, 'other')), 'listening');
+    renameSync(join(folder, 'other'), join(folder, 'lock'));
+    await until(() => !manager.isHealthy());
+    expect(errors).toMatchObject([{ code: 'LOG_IN_USE' }]);
+    await manager.stop();
+    await expect(startDurable({ log: folder })).rejects.toMatchObject({ code: 'LOG_IN_USE' });
   });
 
   test('that cannot be used is an error, and the broker can be started with another one', async () => {

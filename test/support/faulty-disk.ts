@@ -78,6 +78,7 @@ export class FaultyDisk {
     return {
       size: () => file.size(),
       read: (buffer, position) => file.read(buffer, position),
+      isInPlace: () => file.isInPlace(),
       truncate: (size) => file.truncate(size),
       // Like that of Node, after the calls that are in progress.
       close: async () => {

@@ -78,6 +78,10 @@ export class SimulatedDisk implements LogDisk {
     this.#folderStates = [];
   }
 
+  holds(state: FileState): boolean {
+    return [...this.#names.values()].includes(state);
+  }
+
   get size(): number {
     return [...this.#names.values()].reduce((sum, { content }) => sum + content.length, 0);
   }
@@ -168,6 +172,10 @@ class SimulatedFile implements LogFile {
     }
     // Writes make copies, so that what is written meanwhile is not included.
     if (!this.#state.hasLost) this.#state.durable = content;
+  }
+
+  async isInPlace(): Promise<boolean> {
+    return this.#disk.holds(this.#state);
   }
 
   async truncate(size: number): Promise<void> {

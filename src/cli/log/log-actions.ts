@@ -147,7 +147,7 @@ export async function truncate(folder: string, flags: LogFlags): Promise<number>
     const bytes = removed.reduce((sum, { size }) => sum + size, 0);
     print(`removed ${counted(removed.length, 'file')}, ${formatBytes(bytes)}\n`);
   } finally {
-    lock.release();
+    await lock.release();
   }
   return EXIT.OK;
 }
@@ -167,7 +167,7 @@ export async function forget(folder: string, { cursor }: LogFlags): Promise<numb
     print(isKnown ? 'removed 1 cursor\n' : 'no such cursor\n');
     return isKnown ? EXIT.OK : EXIT.FAILURE;
   } finally {
-    lock.release();
+    await lock.release();
   }
 }
 

@@ -102,6 +102,16 @@ test('if they cannot be written, that is reported once, and tried until it works
   expect((await Cursors.open(LOG_CURSORS, disk, noError)).get('a')?.offset).toBe(1);
 });
 
+test('they are not written while another process may write them', async () => {
+  const disk = new SimulatedDisk();
+  const errors: unknown[] = [];
+  const cursors = await Cursors.open(LOG_CURSORS, disk, (error) => errors.push(error));
+  cursors.beforeSave = () => Promise.reject(new Error('simulated'));
+  cursors.set('a', { epoch: EPOCH, offset: 1 });
+  await cursors.close();
+  expect([await disk.list(), errors.length]).toEqual([[], 1]);
+});
+
 test('their number is limited', async () => {
   const cursors = await Cursors.open(LOG_CURSORS, new SimulatedDisk(), noError);
   for (let number = 0; number < MAX_CURSORS; number++)

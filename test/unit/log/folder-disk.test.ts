@@ -69,6 +69,20 @@ test('a link in the folder is not followed', async () => {
   await expect(LogStore.open(disk)).rejects.toMatchObject({ code: 'ELOOP' });
 });
 
+test('a file that was removed or replaced is no longer in place', async () => {
+  const disk = await FolderDisk.create(temporaryFolder());
+  const [removed, replaced] = await Promise.all(
+    ['removed', 'replaced'].map((name) => disk.open(name, 'create')),
+  );
+  const other = await disk.open('other', 'create');
+  const inPlace = () => Promise.all([removed, replaced, other].map((file) => file?.isInPlace()));
+  expect(await inPlace()).toEqual([true, true, true]);
+  await disk.remove('removed');
+  await disk.rename('other', 'replaced');
+  expect(await inPlace()).toEqual([false, false, false]);
+  for (const file of [removed, replaced, other]) await file?.close();
+});
+
 test('a write of more buffers than a system call takes is whole', async () => {
   const disk = await FolderDisk.create(temporaryFolder());
   const file = await disk.open('a', 'create');

@@ -417,6 +417,53 @@ describe('a disk that fails', () => {
   });
 });
 
+test('a segment that is removed while it is written is a failure of the disk; what comes then is stored', async () => {
+  const disk = new SimulatedDisk();
+  const errors: unknown[] = [];
+  const log = await LogStore.open(disk, { ...OPTIONS, onError: (error) => errors.push(error) });
+  const segments = async () => (await disk.list()).filter((name) => /^\d/.test(name));
+  log.append(logEntry(['0', '1']));
+  await log.whenDurable();
+  log.check();
+  // The simulated disk needs no more time.
+  await new Promise(setImmediate);
+  expect([log.failures, await segments()]).toEqual([0, ['00000000000000000000.seg']]);
+  await disk.remove('00000000000000000000.seg');
+  log.check();
+  await until(() => log.failures === 1 && log.isAvailable);
+  expect(errors).toMatchObject([{ code: 'LOG_UNAVAILABLE' }]);
+  expect(await segments()).toEqual(['00000000000000000002.seg']);
+  log.append(logEntry(['2']));
+  await log.whenDurable();
+  const reader = log.reader(0);
+  expect(await reader.next()).toEqual({ from: 0, to: 2, reason: 'removed' });
+  expect(await reader.next()).toMatchObject({ header: { first: 2 } });
+  await log.close();
+  const again = await LogStore.open(disk.afterPowerFailure(() => 0));
+  expect([again.epoch, again.end]).toEqual([log.epoch, 3]);
+});
+
+test('nothing is written to a log that another process may write', async () => {
+  const disk = new SimulatedDisk();
+  let isLost = false;
+  const log = await LogStore.open(disk, {
+    ...OPTIONS,
+    verifyLock: async () => {
+      if (isLost) throw new Error('simulated');
+    },
+  });
+  log.append(logEntry(['0']));
+  await log.whenDurable();
+  isLost = true;
+  const before = (await disk.list()).length;
+  log.check();
+  log.append(logEntry(['1']));
+  void log.whenDurable();
+  await until(() => log.failures > 1);
+  expect([log.isAvailable, log.durable, (await disk.list()).length]).toEqual([false, 1, before]);
+  await log.close(0);
+});
+
 test('segments whose messages are too old are removed', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
@@ -430,6 +477,61 @@ test('segments whose messages are too old are removed', async () => {
   expect(messages.size).toBeGreaterThanOrEqual(10);
   expect(messages.size).toBeLessThan(60);
   expect([...messages.keys()].at(-1)).toBe(99);
+});
+
+test('after the size of segments was lowered, larger files are not used again', async () => {
+  const disk = await write(numbered(1000), { ...OPTIONS, segmentBytes: 16 * 1024 });
+  disk.setContent('spare-1.seg', Buffer.alloc(16 * 1024));
+  const log = await LogStore.open(disk, OPTIONS);
+  for (const message of numbered(1000)) {
+    log.append(logEntry([message]));
+    await log.whenDurable();
+  }
+  await log.close();
+  const names = await disk.list();
+  for (const name of names) expect(disk.contentOf(name).length).toBeLessThanOrEqual(4096);
+  expect(names.length).toBeGreaterThan(12);
+});
+
+describe('after the clock was set back', () => {
+  async function openWithClock(options: LogStoreOptions) {
+    const clock = { time: 0 };
+    const log = await LogStore.open(new SimulatedDisk(), { ...OPTIONS, ...options, now: () => clock.time });
+    /** When each message was received. */
+    const times: number[] = [];
+    const write = async (count: number) => {
+      for (const message of numbered(count)) {
+        clock.time += 100;
+        times.push(clock.time);
+        const entry = logEntry([message]);
+        log.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
+        await log.whenDurable();
+      }
+    };
+    return { clock, log, times, write };
+  }
+
+  test('an offset before a time is before all messages that were received after it', async () => {
+    const { clock, log, times, write } = await openWithClock({});
+    await write(100);
+    clock.time -= 6000;
+    await write(100);
+    for (let time = 100; time <= clock.time; time += 100)
+      expect(log.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+    expect(log.offsetBefore(12_000)).toBeGreaterThan(100);
+  });
+
+  test('segments from before that are removed once they are too old', async () => {
+    const { clock, log, write } = await openWithClock({ maxAge: 20_000 });
+    clock.time = 1e9;
+    await write(100);
+    clock.time = 0;
+    await write(100);
+    expect(log.first).toBe(0);
+    clock.time += 20_000;
+    log.removeExpired();
+    await until(() => log.first >= 100);
+  });
 });
 
 test('segments that are to be kept are not removed, however old they are, until they may be', async () => {

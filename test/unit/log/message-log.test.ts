@@ -1,8 +1,10 @@
+import { readdirSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { NEVER } from '#src/log/message-log.js';
-import { until } from '../../support/broker.js';
+import { temporaryFolder, until } from '../../support/broker.js';
 import { FaultyDisk } from '../../support/faulty-disk.js';
-import { openMessageLog } from '../../support/message-log.js';
+import { appendNumbered, openMessageLog } from '../../support/message-log.js';
 import { line, VALID } from '../../support/messages.js';
 import { runOf } from '../../support/runs.js';
 
@@ -32,4 +34,24 @@ test('a log that passes a message on has failed before, and works again after, h
   disk.work();
   await until(() => availability.length === 2);
   expect(availability).toEqual([false, true]);
+});
+
+test('by default, a start removes nothing, however full other files have made the disk', async () => {
+  const folder = join(temporaryFolder(), 'log');
+  const log = await openMessageLog({ folder, segmentBytes: 64 * 1024 });
+  for (let from = 0; from < 4000; from += 100) appendNumbered(log, from, from + 100);
+  await log.whenDurable();
+  const [oldest = '', next] = readdirSync(folder)
+    .filter((name) => name.endsWith('.seg'))
+    .sort();
+  expect(next).toBeDefined();
+  await log.close(1000);
+  // More than a tenth of any free space that counts: a sparse file.
+  truncateSync(join(folder, oldest), 2 ** 35);
+  const again = await openMessageLog({ folder, segmentBytes: 64 * 1024 });
+  appendNumbered(again, 4000, 4100);
+  await again.whenDurable();
+  expect(again.first).toBe(0);
+  expect(again.maxBytes).toBeGreaterThan(again.statistics.bytes);
+  await again.close(1000);
 });
