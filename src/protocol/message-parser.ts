@@ -43,6 +43,7 @@ export interface ParsedMessage {
 }
 
 const NEWLINE = 0x0a;
+const NO_BYTES = Buffer.alloc(0);
 /** Number of bytes that the patterns scan at a time. */
 const BLOCK_SIZE = 64 * 1024;
 /** Longer blocks, in bytes, are reported to the sink before patterns read them. */
@@ -68,7 +69,9 @@ export class MessageParser {
   readonly patterns: PatternSet | undefined;
   readonly #verify: boolean;
   readonly #jobSeed: JobSeed;
-  #partial: Buffer = Buffer.alloc(0);
+  /** The partial message of a stream, with room for more. */
+  #partial: Buffer = NO_BYTES;
+  #partialLength = 0;
   #skipping = false;
   /** Number of delimiters before the current line. */
   #line = 0;
@@ -98,23 +101,47 @@ export class MessageParser {
       this.#skipping = false;
       fresh = bytes.subarray(end);
     }
-    const from = this.#partial.length;
-    const all = from === 0 ? fresh : Buffer.concat([this.#partial, fresh]);
-    const end = Math.max(0, this.#boundary.last(all, from, all.length));
+    const from = this.#partialLength;
+    const all = from === 0 ? fresh : this.#append(fresh);
+    let end = Math.max(0, this.#boundary.last(all, from, all.length));
+    if (this.#boundary.hasDeferred) end = Math.max(end, this.#boundary.scanDeferred(all, all.length));
     const results = this.#collect(all, end);
-    this.#partial = Buffer.from(all.subarray(end));
-    if (this.#partial.length > this.validator.maxMessageSize + SIZE_SLACK) {
+    if (end > 0 || from === 0) {
+      this.#partialLength = 0;
+      if (end < all.length) this.#append(all.subarray(end));
+    }
+    if (this.#partialLength > this.validator.maxMessageSize + SIZE_SLACK) {
       this.#skipping = true;
-      this.#partial = Buffer.alloc(0);
+      this.#takePartial();
       results.push(this.validator.count(reject('MESSAGE_TOO_LARGE')));
     }
     return results;
   }
 
+  /** Adds bytes to the partial message. Its memory doubles, so that each byte is copied a few times at most. */
+  #append(bytes: Buffer): Buffer {
+    const length = this.#partialLength + bytes.length;
+    if (length > this.#partial.length) {
+      const larger = Buffer.allocUnsafe(2 * length);
+      larger.set(this.#partial.subarray(0, this.#partialLength));
+      larger.set(bytes, this.#partialLength);
+      this.#partial = larger;
+    } else this.#partial.set(bytes, this.#partialLength);
+    this.#partialLength = length;
+    return this.#partial.subarray(0, length);
+  }
+
+  /** Returns the partial message, and forgets it. */
+  #takePartial(): Buffer {
+    const partial = this.#partial.subarray(0, this.#partialLength);
+    this.#partial = NO_BYTES;
+    this.#partialLength = 0;
+    return partial;
+  }
+
   /** Streaming use: parses the rest of the stream as its last message. Further bytes begin another stream. */
   end(): (ParsedMessage | Rejection)[] {
-    const rest = this.#partial;
-    this.#partial = Buffer.alloc(0);
+    const rest = this.#takePartial();
     this.#skipping = false;
     this.#boundary.reset();
     return this.#collect(rest, rest.length);

@@ -21,13 +21,28 @@ const ESCAPE =
 const LETTERS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', b: '\b', f: '\f' };
 const ENTITIES: Readonly<Record<string, string>> = { quot: '"', apos: "'", lt: '<', gt: '>', nbsp: ' ' };
 const MAX_DEPTH = 255;
+/** Would hide the words that they are in: NUL, as in ASCII in UTF-16, and characters without width. */
+const INVISIBLE = /[\0\p{Cf}]/u;
 
 export function unescapeText(source: string): UnescapedText {
   const offsets = new Int32Array(source.length + 1);
   for (let at = 0; at < offsets.length; at++) offsets[at] = at;
   let result: UnescapedText = { text: source, offsets, depths: new Uint8Array(source.length) };
   for (let round = 0; round < ROUNDS && /[\\%&]/.test(result.text); round++) result = unescapeOnce(result);
-  return result;
+  return INVISIBLE.test(result.text) ? withoutInvisible(result) : result;
+}
+
+function withoutInvisible({ text, offsets, depths }: UnescapedText): UnescapedText {
+  const visible: number[] = [];
+  for (let at = 0; at < text.length; at++) if (!INVISIBLE.test(text[at] ?? '')) visible.push(at);
+  const places = Int32Array.from([...visible, text.length], (at) => offsets[at] ?? 0);
+  // Those at the start are left to the first character, and all others to the one before.
+  places[0] = 0;
+  return {
+    text: visible.map((at) => text[at]).join(''),
+    offsets: places,
+    depths: Uint8Array.from(visible, (at) => depths[at] ?? 0),
+  };
 }
 
 function unescapeOnce({ text, offsets, depths }: UnescapedText): UnescapedText {

@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { Traffic } from '#src/traffic/traffic.js';
 import { VALID } from '../../support/messages.js';
 import { createPatterns, eachMatch, onlyTypes } from '../../support/patterns.js';
+import { timeRatio } from '../../support/timing.js';
 
 type Result = ParsedMessage | Rejection;
 const summary = (results: Result[]) => results.map((result) => (result.ok ? result.type : result.code));
@@ -99,6 +100,26 @@ describe('framing', () => {
     const traffic = new Traffic({ seed: 7 });
     const text = Array.from({ length: 3000 }, () => traffic.nextLine()).join('');
     expect(parse(text)).toHaveLength(3000);
+  });
+
+  test.each(['auto', 'ndjson'] as const)(
+    '%s: takes a long message in small parts in linear time',
+    (framing) => {
+      const receive = (size: number) => () => {
+        const parser = new MessageParser({ framing });
+        const bytes = Buffer.from(`{"type":"ping","x":"${'a'.repeat(size)}"}\n`);
+        let results = 0;
+        for (let at = 0; at < bytes.length; at += 100)
+          results += parser.push(bytes.subarray(at, at + 100)).length;
+        expect(results).toBe(1);
+      };
+      expect(timeRatio(receive(320_000), receive(40_000), 20)).toBeLessThan(20);
+    },
+  );
+
+  test('returns a message when it is complete, although a long part of it came with the next one', () => {
+    const long = JSON.stringify({ ...VALID.heartbeat, note: 'x'.repeat(10_000) });
+    expect(summary(new MessageParser().push(Buffer.from(`${long} {"type":"he`)))).toEqual(['heartbeat']);
   });
 
   test('does not keep the bytes that it was given', () => {

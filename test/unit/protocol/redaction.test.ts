@@ -56,6 +56,10 @@ describe('redactedSample', () => {
     expect(sample(JSON.stringify({ type: 'job_failed', data: { variable } }))).not.toContain('NotForYou1');
   });
 
+  test('masks the value of a name with a character that has no width', () => {
+    expect(sample('{"\u200baccess_to\u200bken":"NotForYou1"}')).toBe('{"\u200baccess_to\u200bken":"***"}');
+  });
+
   test.each(['utf16le', 'big endian'])('masks in UTF-16, %s', (order) => {
     const bytes = Buffer.from('{"token":"NotForYou1","a":1}', 'utf16le');
     const text = redactedSample(order === 'utf16le' ? bytes : bytes.swap16());
@@ -74,6 +78,9 @@ const LEAKS = [
   `{"token":["a","${SECRET}"]}`,
   `{"private_token":{"value":"${SECRET}"}}`,
   `{"to\\u006ben":"${SECRET}"}`,
+  `{"access_to\\u200bken":"${SECRET}"}`,
+  // Output of a program that writes UTF-16, in a string.
+  JSON.stringify({ error: [...`Password: ${SECRET}`].join('\0') }),
   `{"a":1,"apiKey":"${SECRET}","passphrase":"a b ${SECRET}"}`,
   `{:private_token=>"${SECRET}"}`,
   `{"private_token"=>"${SECRET}"}`,
