@@ -53,6 +53,26 @@ describe('a schema module', () => {
     expect(validator.validate(VALID.heartbeat).ok).toBe(false);
   });
 
+  test('inherits the direction of a type that it replaces, which must stay so where the broker depends on it', () => {
+    const schemas = {
+      heartbeat: z.looseObject({ type: z.literal('heartbeat') }),
+      job_assignment: z.looseObject({ type: z.literal('job_assignment') }),
+      shutdown: z.looseObject({ type: z.literal('shutdown') }),
+    };
+    const directions = { heartbeat: 'crawler', job_assignment: 'app' } as const;
+    for (const stated of [{}, directions]) {
+      const registry = new MessageRegistry({ schemas, directions: stated });
+      expect(registry.get('heartbeat')?.direction).toBe('crawler');
+      expect(registry.get('job_assignment')?.direction).toBe('app');
+      expect(registry.get('shutdown')?.direction).toBe('app');
+      expect(new MessageValidator({ registry }).validate({ type: 'job_assignment' }).ok).toBe(true);
+    }
+    const other = { job_assignment: 'crawler' } as const;
+    expect(() => new MessageRegistry({ schemas, directions: other })).toThrow(
+      'has the direction crawler for type job_assignment, which has to be app',
+    );
+  });
+
   test('may name a type like a member of every object: it has no rule and no direction from there', async () => {
     const names = Object.getOwnPropertyNames(Object.prototype).filter((name) => name !== '__proto__');
     const path = writeModule(`
