@@ -169,7 +169,7 @@ export class MessageValidator {
 
   #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
     // `validate` returns a boolean without building anything; finding the issues takes a second pass.
-    if (!isAccepted(type, message, MAX_ISSUES)) {
+    if (!isAccepted(type, message)) {
       return reject('SCHEMA_VIOLATION', type.name, wantsIssues ? this.#schemaIssues(type, message) : []);
     }
     const issues = this.#brokenRules(type, message);
