@@ -48,7 +48,10 @@ export interface SchemaModule {
    * built-in schema, and loses its built-in rule.
    */
   readonly schemas?: Readonly<Record<string, z.ZodType>>;
-  /** Business rules by message type. They run after the schema has accepted the message. */
+  /**
+   * Business rules by message type. They run after the schema has accepted the message, and get it as it was sent:
+   * without its defaults, before its transformations.
+   */
   readonly rules?: Readonly<Record<string, Rule>>;
   /** The sender of each type. Default: that of the type of the protocol that it replaces; `crawler` for all others. */
   readonly directions?: Readonly<Record<string, 'crawler' | 'app'>>;
@@ -234,7 +237,7 @@ function ownProperty<V>(table: Readonly<Record<string, V>>, name: string): V | u
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
-/** Rules by type name. The registry pairs each with the schema whose output is the rule's input. */
+/** Rules by type name. The registry pairs each with the schema whose input is also the rule's. */
 type RuleTable = Readonly<Record<string, Rule>>;
 
 const unknownType: MessageType = {

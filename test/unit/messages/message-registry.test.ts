@@ -42,6 +42,17 @@ describe('a schema module', () => {
     }
   });
 
+  test('with defaults and transformations: its rules get the message as it was sent', () => {
+    const type = z.literal('t');
+    const schemas = { t: z.object({ type, a: z.string().default('x'), b: z.string().transform(Number) }) };
+    const rule = vi.fn();
+    const validator = new MessageValidator({
+      registry: new MessageRegistry({ schemas, rules: { t: rule } }),
+    });
+    expect(validator.validate({ type: 't', b: '1' })).toMatchObject({ ok: true });
+    expect(rule).toHaveBeenCalledWith({ type: 't', b: '1' }, expect.any(Function));
+  });
+
   test('may replace a type of the protocol, which keeps its index', async () => {
     const path = writeModule(
       `export const schemas = { heartbeat: z.object({ type: z.literal('heartbeat'), n: z.number() }) };`,
@@ -100,7 +111,7 @@ describe('a schema module', () => {
     `);
     const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
     const result = validator.validate({ type: 'odd', secret: 'CANARY' });
-    expect(result).toMatchObject({ code: 'VALIDATION_FAILED' });
+    expect(result).toMatchObject({ code: 'VALIDATION_FAILED', type: 'odd' });
     expect(JSON.stringify(result)).not.toContain('CANARY');
   });
 
