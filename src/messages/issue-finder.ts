@@ -1,9 +1,9 @@
 // Finds the validation issues of a value, up to a limit. zod itself collects every issue: for a message of 1 MB with
 // 349,000 invalid objects it built a million of them (1.4 GB, 3.5 s). So the schema and the value are walked side by
-// side first, and zod produces the exact list only if the walk finds fewer issues than the limit.
+// side first, and zod produces the exact list only if the walk shows that it is short.
 //
-// The walk does not enter some schemas (custom types, the output side of a transform). There, zod validates the value
-// and reports its first issue.
+// The walk does not enter some schemas, such as custom types and codecs. There, zod validates the value and reports its
+// first issue.
 
 import * as z from 'zod';
 
@@ -12,62 +12,134 @@ type Def = z.core.$ZodTypes['_zod']['def'];
 type Path = PropertyKey[];
 
 /** Makes zod stop at the first issue in arrays and objects, unless it is of a check, such as a refinement. */
-const FIRST_ISSUE: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
+export const FIRST_ISSUE: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
+
+/** Number of members in a value, at all levels, for which zod's own list is short enough, whatever the schema. */
+const MAX_SMALL_SIZE = 128;
+
+/** Members are not counted any further: messages may be larger, and values that are given as objects have cycles. */
+const MAX_SIZE = 1_000_000;
+
+/** How many schemas the walk visits for a value, and in addition for each member of it. Most members need 2 to 5. */
+const FREE_VISITS = 256;
+const VISITS_PER_MEMBER = 8;
+
+/** Number of visits, for each member of a container, that zod's validation of it counts as. */
+const VISITS_PER_VALIDATION = 2;
 
 /**
  * The first issues of a value that the schema rejects.
  * @param limit maximum number of issues; at least 1
- * @returns at least one issue if zod finds any; zod's own list if it is shorter than the limit, unless the options of a
- *   union have as many issues as the limit: then not all of those around it
+ * @returns at least one issue if zod finds any; zod's own list if that is shorter than the limit and was cheap to get;
+ *   else what the walk found, or the first one if that is nothing
  */
 export function findIssues(schema: Schema, value: unknown, limit: number): z.core.$ZodIssue[] {
-  const walk = new IssueWalk(limit);
+  const budget = new Budget(value);
+  const walk = new IssueWalk(limit, budget);
   walk.visit(schema, value, []);
-  if (walk.isFull) return walk.issues;
-  return z.safeParse(schema, value).error?.issues.slice(0, limit) ?? [];
+  const { isFull, issues } = walk;
+  if (isFull || (budget.isSpent && issues.length > 0 && !isSmall(value))) return issues;
+  const isShort = issues.length > 0 || isSmall(value);
+  return z.safeParse(schema, value, isShort ? undefined : FIRST_ISSUE).error?.issues.slice(0, limit) ?? [];
 }
 
 /** Whether the walk finds an issue: then zod rejects the value. */
 export function hasIssue(schema: Schema, value: unknown): boolean {
-  const walk = new IssueWalk(1);
+  const walk = new IssueWalk(1, new Budget(value));
   walk.visit(schema, value, []);
   return walk.issues.length > 0;
 }
 
-/** For each of them, zod validates again all that is in it. */
-const MAX_NESTED_CHECKS = 4;
+/** Whether zod's list of all issues of a value is short enough, whatever the schema. */
+export function isSmall(value: unknown): boolean {
+  return sizeOf(value, MAX_SMALL_SIZE) <= MAX_SMALL_SIZE;
+}
+
+/** Number of members in a value, at all levels; more than `max` if there are more. */
+function sizeOf(value: unknown, max: number): number {
+  let size = 0;
+  const pending = [value];
+  while (pending.length > 0 && size <= max) {
+    const part = pending.pop();
+    if (Array.isArray(part)) {
+      size += part.length;
+      if (size > max) break;
+      for (const member of part) if (isContainer(member)) pending.push(member);
+    } else if (isContainer(part)) {
+      // Without an array of the values: measured twice as fast.
+      for (const key in part) {
+        const member = part[key];
+        if (isContainer(member)) pending.push(member);
+        size++;
+      }
+    }
+  }
+  return size;
+}
+
+function isContainer(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/**
+ * How many schemas a walk may still visit, with the walks that it starts. With recursive unions, the number of ways to
+ * reach a value grows exponentially with its depth.
+ */
+class Budget {
+  #visits = FREE_VISITS;
+  #value: unknown;
+  #isCounted = false;
+
+  constructor(value: unknown) {
+    this.#value = value;
+  }
+
+  get isSpent(): boolean {
+    return this.#visits <= 0;
+  }
+
+  spend(visits: number): void {
+    this.#visits -= visits;
+    // Most walks end before the members have to be counted.
+    if (!this.isSpent || this.#isCounted) return;
+    this.#isCounted = true;
+    this.#visits += VISITS_PER_MEMBER * sizeOf(this.#value, MAX_SIZE);
+  }
+}
+
+/** Stands for the issues that are only counted. */
+const COUNTED: z.core.$ZodIssue = { code: 'custom', path: [], message: '' };
 
 class IssueWalk {
   readonly issues: z.core.$ZodIssue[] = [];
   readonly #limit: number;
-  /** The options of some union have more issues than the limit, so zod must not collect all of them. */
-  #unionExceedsLimit = false;
-  /** Number of containers with checks, or pipes, around the current value. */
-  #checked: number;
+  readonly #budget: Budget;
+  readonly #onlyCounts: boolean;
+  /** zod may have more issues than the limit: in the options of a union, or where it looked for the first only. */
+  #mayExceedLimit = false;
 
-  constructor(limit: number, checked = 0) {
+  constructor(limit: number, budget: Budget, onlyCounts = false) {
     this.#limit = limit;
-    this.#checked = checked;
+    this.#budget = budget;
+    this.#onlyCounts = onlyCounts;
   }
 
   get isFull(): boolean {
-    return this.issues.length >= this.#limit || (this.#unionExceedsLimit && this.issues.length > 0);
+    return this.issues.length >= this.#limit || (this.#mayExceedLimit && this.issues.length > 0);
   }
 
   get #isDone(): boolean {
-    return this.issues.length >= this.#limit;
+    return this.issues.length >= this.#limit || this.#budget.isSpent;
   }
 
   visit(schema: Schema, value: unknown, path: Path): void {
+    if (this.#isDone) return;
+    this.#budget.spend(1);
     const { def } = schema._zod as { def: Def };
-    const runsMore = def.type === 'pipe' || (hasChecks(def) && !LEAVES.has(def.type));
-    if (!runsMore) return this.#visitParts(schema, def, value, path);
     const before = this.issues.length;
-    this.#checked++;
     this.#visitParts(schema, def, value, path);
-    this.#checked--;
-    // Checks, and the output side of a pipe, get what the parts have accepted.
-    if (this.issues.length === before && this.#checked < MAX_NESTED_CHECKS) this.#runZod(schema, value, path);
+    // Checks get what the parts have accepted.
+    if (hasChecks(def) && !isLeaf(schema) && this.issues.length === before) this.#runZod(schema, value, path);
   }
 
   #visitParts(schema: Schema, def: Def, value: unknown, path: Path): void {
@@ -104,16 +176,37 @@ class IssueWalk {
       case 'union':
         return this.#visitUnion(schema, def, value, path);
       case 'intersection':
-        // An issue of one side may be none of both: a key that only the other side knows.
-        if (z.validate(schema, value)) return;
-        this.visit(def.left, value, path);
-        if (!this.#isDone) this.visit(def.right, value, path);
-        return;
+        return this.#visitIntersection(schema, def, value, path);
       case 'pipe':
-        return this.visit(def.in, value, path);
+        return this.#visitPipe(schema, def, value, path);
       default:
         return this.#runZod(schema, value, path);
     }
+  }
+
+  #visitIntersection(schema: Schema, def: z.core.$ZodIntersectionDef, value: unknown, path: Path): void {
+    if (!this.#rejects(schema, value)) return;
+    const before = this.issues.length;
+    this.visit(def.left, value, path);
+    this.visit(def.right, value, path);
+    // A key that only one side knows is no issue.
+    const found = this.issues.splice(before).filter((issue) => {
+      const depth = issue.path.length - path.length;
+      return issue.code === 'unrecognized_keys' ? depth > 0 : issue.code !== 'invalid_key' || depth > 1;
+    });
+    if (found.length === 0) this.#runZod(schema, value, path);
+    else this.issues.push(...found);
+  }
+
+  /** The output side gets what the input side returns for a value that it accepts. */
+  #visitPipe(schema: Schema, def: z.core.$ZodPipeDef, value: unknown, path: Path): void {
+    const before = this.issues.length;
+    this.visit(def.in, value, path);
+    if (this.issues.length > before || !this.#canValidate(def.in, value)) return;
+    // A codec has a transform between its sides.
+    const input = 'transform' in def ? undefined : z.safeParse(def.in, value, FIRST_ISSUE);
+    if (input?.success) this.visit(def.out, input.data, path);
+    else this.#runZod(schema, value, path);
   }
 
   #visitObject(def: z.core.$ZodObjectDef, value: Record<string, unknown>, path: Path): void {
@@ -126,7 +219,7 @@ class IssueWalk {
     }
     const rest = def.catchall;
     if (rest === undefined || rest._zod.def.type === 'unknown') return;
-    const unknown = Object.keys(value).filter((key) => !Object.hasOwn(def.shape, key));
+    const unknown = this.#keysOf(value).filter((key) => !Object.hasOwn(def.shape, key));
     if (rest._zod.def.type === 'never') {
       if (unknown.length > 0)
         this.issues.push({ code: 'unrecognized_keys', keys: unknown, path, message: '' });
@@ -163,8 +256,9 @@ class IssueWalk {
       (z.core.regexes.number.test(key) && z.validate(keyType, Number(key)));
     // Of a record whose keys are listed, zod requires all of them.
     const isListed = keyType._zod.values !== undefined;
-    if (isListed && !Object.keys(value).every(accepts)) return this.#runZod(schema, value, path);
-    for (const key of Object.keys(value)) {
+    const keys = this.#keysOf(value);
+    if (isListed && !keys.every(accepts)) return this.#runZod(schema, value, path);
+    for (const key of keys) {
       if (accepts(key)) this.visit(valueType, value[key], [...path, key]);
       else if (mode !== 'loose') this.#runZod(schema, { [key]: value[key] }, path);
       if (this.#isDone) return;
@@ -179,25 +273,50 @@ class IssueWalk {
     if (options.length === 1) return this.visit(first, value, path);
     let issueCount = 0;
     for (const option of options) {
-      const isContainer = isTransparent(option) && !LEAVES.has(option._zod.def.type);
-      if (!isContainer) {
-        if (z.validate(option, value)) return;
-        issueCount++;
-        continue;
-      }
-      const walk = new IssueWalk(this.#limit, this.#checked);
-      walk.visit(option, value, path);
-      if (walk.issues.length === 0) return;
-      issueCount += walk.isFull ? this.#limit : walk.issues.length;
+      const count = this.#countIssues(option, value);
+      if (count === 0) return;
+      issueCount += count;
     }
-    if (issueCount >= this.#limit) this.#unionExceedsLimit = true;
+    if (issueCount >= this.#limit) this.#mayExceedLimit = true;
     this.issues.push({ code: 'invalid_union', errors: [], path, message: '' });
+  }
+
+  /** How many issues an option has, up to the limit, which also stands for an unknown number. */
+  #countIssues(option: Schema, value: unknown): number {
+    if (isLeaf(option)) return this.#rejects(option, value) ? 1 : 0;
+    const walk = new IssueWalk(this.#limit, this.#budget, true);
+    walk.visit(option, value, []);
+    if (walk.isFull) return this.#limit;
+    if (walk.issues.length > 0 || isTransparent(option)) return walk.issues.length;
+    if (!this.#rejects(option, value)) return 0;
+    return isSmall(value) ? 1 : this.#limit;
+  }
+
+  #keysOf(value: Record<string, unknown>): string[] {
+    const keys = Object.keys(value);
+    this.#budget.spend(keys.length);
+    return keys;
+  }
+
+  /** Whether the budget allows zod to validate this value. */
+  #canValidate(schema: Schema, value: unknown): boolean {
+    if (!isLeaf(schema)) this.#budget.spend(VISITS_PER_VALIDATION * sizeOf(value, MAX_SIZE));
+    return !this.#budget.isSpent;
+  }
+
+  /** Whether zod is known to reject this value. */
+  #rejects(schema: Schema, value: unknown): boolean {
+    return this.#canValidate(schema, value) && !z.validate(schema, value);
   }
 
   /** Validates this value with zod, up to its first issue. */
   #runZod(schema: Schema, value: unknown, path: Path): void {
-    const { error } = z.safeParse(schema, value, FIRST_ISSUE);
-    for (const issue of error?.issues.slice(0, this.#limit - this.issues.length) ?? []) {
+    if (!this.#canValidate(schema, value)) return;
+    const result = z.safeParse(schema, value, FIRST_ISSUE);
+    if (result.success) return;
+    if (!isLeaf(schema) && !isSmall(value)) this.#mayExceedLimit = true;
+    const found = this.#onlyCounts ? [COUNTED] : result.error.issues;
+    for (const issue of found.slice(0, this.#limit - this.issues.length)) {
       this.issues.push({ ...issue, path: [...path, ...issue.path] });
     }
   }
@@ -233,6 +352,10 @@ const LEAVES: ReadonlySet<string> = new Set([
   'template_literal',
 ]);
 
+function isLeaf({ _zod: { def } }: Schema): boolean {
+  return LEAVES.has(def.type);
+}
+
 const transparent = new WeakMap<Schema, boolean>();
 
 /** Whether the walk covers everything that the schema checks: no transforms. */
@@ -249,8 +372,8 @@ function computeTransparency(schema: Schema, seen: Set<Schema>): boolean {
   // A recursive schema is transparent if all its other parts are.
   if (seen.has(schema)) return true;
   seen.add(schema);
+  if (isLeaf(schema)) return true;
   const { def } = schema._zod as { def: Def };
-  if (LEAVES.has(def.type)) return true;
   return partsOf(schema, def)?.every((part) => computeTransparency(part, seen)) ?? false;
 }
 

@@ -14,7 +14,10 @@ export interface Issue {
 /** Reports one violated rule. `path` is dotted and starts at the message. */
 export type ReportIssue = (path: string, code: string, message: string) => void;
 
-/** A business rule: calls `report` once per violation. Must not change the message. */
+/**
+ * A business rule: calls `report` once per violation. Gets what the schema has accepted, not what parsing would return.
+ * Must not change the message.
+ */
 export type Rule<M = never> = (message: M, report: ReportIssue) => void;
 
 /** Maximum number of issues reported for one rejected message. */

@@ -45,12 +45,15 @@ export interface MessageType {
 export interface SchemaModule {
   /**
    * zod schemas by message type, each of the whole message, including its envelope. A type of the protocol replaces the
-   * built-in schema.
+   * built-in schema, and loses its built-in rule.
    */
   readonly schemas?: Readonly<Record<string, z.ZodType>>;
-  /** Business rules by message type. They run after the schema has accepted the message. */
+  /**
+   * Business rules by message type. They run after the schema has accepted the message, and get it as it was sent:
+   * without its defaults, before its transformations.
+   */
   readonly rules?: Readonly<Record<string, Rule>>;
-  /** The sender of each type. Default: `crawler`. */
+  /** The sender of each type. Default: that of the type of the protocol that it replaces; `crawler` for all others. */
   readonly directions?: Readonly<Record<string, 'crawler' | 'app'>>;
   /** Names to accept in the built-in schemas, in addition to those of the protocol. */
   readonly extend?: Extension;
@@ -74,7 +77,7 @@ export class MessageRegistry {
   /**
    * @param source the module's origin, for error messages
    * @throws SluiceError `SCHEMA_MODULE_INVALID` if a schema cannot be read or contains one of zod 3, a rule or schema is
-   *   asynchronous, or `extend` is invalid
+   *   asynchronous, `extend` is invalid, or a direction is not the one that the broker needs
    */
   constructor(module: SchemaModule = {}, source = 'the schema module') {
     const replacements = replacementsOf(module.extend, (detail) => {
@@ -91,9 +94,19 @@ export class MessageRegistry {
     this.#add('control', controlSchemas, source);
     this.#add('broker', brokerSchemas, source);
     for (const [name, schema] of Object.entries(module.schemas ?? {})) {
-      const direction = ownProperty(module.directions ?? {}, name) ?? 'crawler';
+      const direction = this.#directionOf(name, module, source);
       this.#add(direction, { [name]: schema }, source, (module.rules ?? {}) as RuleTable);
     }
+  }
+
+  #directionOf(name: string, { directions = {} }: SchemaModule, source: string): MessageDirection {
+    const replaced = this.get(name)?.direction ?? 'crawler';
+    const direction = ownProperty(directions, name) ?? replaced;
+    // Traits hold for one direction only: an assignment that went to subscribers would show them its token.
+    if (direction !== replaced && traitsOf(name) !== NO_TRAITS) {
+      throw invalid(source, `has the direction ${direction} for type ${name}, which has to be ${replaced}`);
+    }
+    return direction;
   }
 
   /** Adds types, or replaces those of the same names. */
@@ -224,7 +237,7 @@ function ownProperty<V>(table: Readonly<Record<string, V>>, name: string): V | u
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
-/** Rules by type name. The registry pairs each with the schema whose output is the rule's input. */
+/** Rules by type name. The registry pairs each with the schema whose input is also the rule's. */
 type RuleTable = Readonly<Record<string, Rule>>;
 
 const unknownType: MessageType = {

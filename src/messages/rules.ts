@@ -1,5 +1,5 @@
 // Business rules, which the zod schemas do not express. They run after the schema has accepted the message, so they may
-// rely on its types.
+// rely on the types of its input: defaults and transformations are not applied.
 
 import { type DeclarativeRules, MIN_JOB_ID_LENGTH } from './declarative-rules.js';
 import type { ReportIssue, Rule } from './issues.js';

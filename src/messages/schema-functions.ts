@@ -2,19 +2,19 @@
 // functions of this one rely on internals that change between versions.
 
 import * as z from 'zod';
-import { findIssues } from './issue-finder.js';
+import { FIRST_ISSUE, findIssues, hasIssue, isSmall } from './issue-finder.js';
 import type { MessageType } from './message-registry.js';
 
 type Issue = z.core.$ZodIssue;
 
 /** Whether a type's schema accepts a value. Throws what a part of the schema throws. */
-export function isAccepted(type: MessageType, value: object, limit: number): boolean {
-  if (type.isOtherVersion) return ownIssues(type.schema, value).length === 0;
+export function isAccepted(type: MessageType, value: object): boolean {
+  if (type.isOtherVersion) return ownIssues(type.schema, value, FIRST_ISSUE).length === 0;
   try {
     return z.validate(type.schema, value);
   } catch (error) {
     // zod passes all issues of a record as arguments of one call. With more than about 100,000, V8 throws this error.
-    if (error instanceof RangeError && findIssues(type.schema, value, limit).length === limit) return false;
+    if (error instanceof RangeError && hasIssue(type.schema, value)) return false;
     throw error;
   }
 }
@@ -22,7 +22,7 @@ export function isAccepted(type: MessageType, value: object, limit: number): boo
 /** The first issues of a value that a type's schema rejects, up to a limit. */
 export function issuesOf(type: MessageType, value: object, limit: number): readonly Issue[] {
   return type.isOtherVersion
-    ? ownIssues(type.schema, value).slice(0, limit)
+    ? ownIssues(type.schema, value, isSmall(value) ? undefined : FIRST_ISSUE).slice(0, limit)
     : findIssues(type.schema, value, limit);
 }
 
@@ -32,9 +32,14 @@ export function parseAs({ schema }: MessageType, value: unknown): unknown {
   return 'parse' in schema ? schema.parse(value) : z.parse(schema, value);
 }
 
-function ownIssues(schema: z.ZodType, value: object): readonly Issue[] {
-  if ('safeParse' in schema) return schema.safeParse(value).error?.issues ?? [];
-  return z.safeParse(schema, value).error?.issues ?? [];
+/** @param context older versions ignore `abortEarly`, and collect all issues */
+function ownIssues(
+  schema: z.ZodType,
+  value: object,
+  context: typeof FIRST_ISSUE | undefined,
+): readonly Issue[] {
+  if ('safeParse' in schema) return schema.safeParse(value, context).error?.issues ?? [];
+  return z.safeParse(schema, value, context).error?.issues ?? [];
 }
 
 /**

@@ -98,14 +98,9 @@ export class MessageValidator {
 
   /** Validates a parsed value, without counting it. */
   check(message: unknown, wantsIssues = true): ValidationResult {
-    try {
-      const result = this.#check(message, wantsIssues);
-      // Rejections without issues are shared by all messages of a batch that break the contract in the same way.
-      return result.ok || wantsIssues ? result : reject(result.code, result.type);
-    } catch {
-      // A rule or a schema of a schema module threw. The error may quote the message, so it is not passed on.
-      return reject('VALIDATION_FAILED');
-    }
+    const result = this.#check(message, wantsIssues);
+    // Rejections without issues are shared by all messages of a batch that break the contract in the same way.
+    return result.ok || wantsIssues ? result : reject(result.code, result.type);
   }
 
   /** Accepted and rejected messages so far, by type and by error code. */
@@ -164,12 +159,17 @@ export class MessageValidator {
     const type = this.registry.get(name);
     // Only the broker may send these types.
     if (type === undefined || type.direction === 'broker') return reject('UNKNOWN_TYPE');
-    return this.#checkType(type, message, wantsIssues);
+    try {
+      return this.#checkType(type, message, wantsIssues);
+    } catch {
+      // A rule or a schema of a schema module threw. The error may quote the message, so only the type is passed on.
+      return reject('VALIDATION_FAILED', type.name);
+    }
   }
 
   #checkType(type: MessageType, message: object, wantsIssues: boolean): ValidationResult {
     // `validate` returns a boolean without building anything; finding the issues takes a second pass.
-    if (!isAccepted(type, message, MAX_ISSUES)) {
+    if (!isAccepted(type, message)) {
       return reject('SCHEMA_VIOLATION', type.name, wantsIssues ? this.#schemaIssues(type, message) : []);
     }
     const issues = this.#brokenRules(type, message);

@@ -32,6 +32,9 @@ const schema = z.strictObject({
     .refine((list) => list.length !== 2)
     .optional(),
   listed: z.record(z.literal([1, 2]), z.number()).optional(),
+  prepared: z.preprocess((value) => (value === null ? [] : value), z.array(point)).optional(),
+  both: z.intersection(z.strictObject({ x: z.number() }), z.strictObject({ y: z.number() })).optional(),
+  mixed: z.union([z.string(), z.array(z.tuple([z.string()])), z.looseObject({ a: z.date() })]).optional(),
 });
 
 const leaf = fc.oneof(fc.string({ maxLength: 3 }), fc.integer(), fc.boolean(), fc.constant(null));
@@ -118,6 +121,71 @@ describe('findIssues', () => {
   });
 });
 
+test('takes few of the ways through a recursive union', () => {
+  let calls = 0;
+  const operation = (op: string) => z.object({ arg: expression, op: z.literal(op) });
+  const expression: z.ZodType = z.lazy(() =>
+    z.union([
+      operation('and'),
+      operation('or'),
+      operation('not'),
+      z.object({
+        eq: z.string().refine(
+          () => {
+            calls++;
+            return false;
+          },
+          { abort: true },
+        ),
+      }),
+    ]),
+  );
+  const schema = z.object({ where: expression, n: z.number() });
+  const more = Array.from({ length: 200 }, () => ({}));
+  for (const leaf of [{ eq: 'x' }, { eq: 'x', more }]) {
+    const where = Array.from({ length: 8 }).reduce<object>((arg) => ({ arg, op: 'not' }), leaf);
+    expect(findIssues(schema, { where }, LIMIT).map(placeOf)).toContain('where invalid_union');
+    hasIssue(schema, { where });
+  }
+  expect(calls).toBeLessThan(1000);
+});
+
+describe('issues of the elements of a long list', () => {
+  let built = 0;
+  const text = z.string({
+    error: () => {
+      built++;
+      return '';
+    },
+  });
+  const either = z.union([z.object({ a: text }), z.object({ b: text })]);
+
+  test.each<[name: string, list: z.ZodType]>([
+    ['what is preprocessed', z.preprocess((value) => value, z.array(z.object({ a: text })))],
+    ['the output of a pipe', z.unknown().pipe(z.array(z.object({ a: text })))],
+    [
+      'a codec',
+      z.codec(z.array(z.unknown()), z.array(z.object({ a: text })), {
+        decode: (list) => list as { a: string }[],
+        encode: (list) => list,
+      }),
+    ],
+    ['an option with tuples', z.union([z.string(), z.array(z.tuple([text]).or(z.object({ a: text })))])],
+    ['an option with transforms', z.union([z.string(), z.array(z.object({ a: text.transform(Number) }))])],
+    [
+      'an option with intersections',
+      z.union([z.string(), z.array(z.intersection(either, z.object({ c: text })))]),
+    ],
+    ['what a class checks', z.custom((list) => z.array(text).safeParse(list).success)],
+  ])('%s: few are built', (_, list) => {
+    const schema = z.object({ list, n: z.number() });
+    built = 0;
+    const found = findIssues(schema, { list: Array.from({ length: 10_000 }, () => ({})) }, LIMIT);
+    expect(found.length).toBeGreaterThan(0);
+    expect(built).toBeLessThan(100);
+  });
+});
+
 describe('refinements of the elements of a long array', () => {
   let calls = 0;
   const either = z
@@ -133,6 +201,27 @@ describe('refinements of the elements of a long array', () => {
     ['objects', list, objects(200_000)],
     ['objects of one option', z.union([z.string(), list]), objects(200_000)],
     ['objects in what is refined', z.object({ list }).refine(() => true), { list: objects(200_000) }],
+    [
+      'objects in what many are around that are refined',
+      z
+        .object({
+          a: z
+            .object({
+              a: z
+                .object({ a: z.object({ a: z.object({ list }).refine(() => true) }).refine(() => true) })
+                .refine(() => true),
+            })
+            .refine(() => true),
+        })
+        .refine(() => true),
+      { a: { a: { a: { a: { list: objects(200_000) } } } } },
+    ],
+    ['objects in what is preprocessed', z.preprocess((value) => value, list), objects(200_000)],
+    [
+      'objects of one option that is preprocessed',
+      z.union([z.string(), z.preprocess((value) => value, list)]),
+      objects(200_000),
+    ],
     [
       'texts beside a refinement',
       z.object({ texts: z.array(z.string().min(1)), a: either.optional() }),

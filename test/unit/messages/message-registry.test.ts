@@ -42,6 +42,17 @@ describe('a schema module', () => {
     }
   });
 
+  test('with defaults and transformations: its rules get the message as it was sent', () => {
+    const type = z.literal('t');
+    const schemas = { t: z.object({ type, a: z.string().default('x'), b: z.string().transform(Number) }) };
+    const rule = vi.fn();
+    const validator = new MessageValidator({
+      registry: new MessageRegistry({ schemas, rules: { t: rule } }),
+    });
+    expect(validator.validate({ type: 't', b: '1' })).toMatchObject({ ok: true });
+    expect(rule).toHaveBeenCalledWith({ type: 't', b: '1' }, expect.any(Function));
+  });
+
   test('may replace a type of the protocol, which keeps its index', async () => {
     const path = writeModule(
       `export const schemas = { heartbeat: z.object({ type: z.literal('heartbeat'), n: z.number() }) };`,
@@ -51,6 +62,26 @@ describe('a schema module', () => {
     const validator = new MessageValidator({ registry });
     expect(validator.validate({ type: 'heartbeat', n: 1 }).ok).toBe(true);
     expect(validator.validate(VALID.heartbeat).ok).toBe(false);
+  });
+
+  test('inherits the direction of a type that it replaces, which must stay so where the broker depends on it', () => {
+    const schemas = {
+      heartbeat: z.looseObject({ type: z.literal('heartbeat') }),
+      job_assignment: z.looseObject({ type: z.literal('job_assignment') }),
+      shutdown: z.looseObject({ type: z.literal('shutdown') }),
+    };
+    const directions = { heartbeat: 'crawler', job_assignment: 'app' } as const;
+    for (const stated of [{}, directions]) {
+      const registry = new MessageRegistry({ schemas, directions: stated });
+      expect(registry.get('heartbeat')?.direction).toBe('crawler');
+      expect(registry.get('job_assignment')?.direction).toBe('app');
+      expect(registry.get('shutdown')?.direction).toBe('app');
+      expect(new MessageValidator({ registry }).validate({ type: 'job_assignment' }).ok).toBe(true);
+    }
+    const other = { job_assignment: 'crawler' } as const;
+    expect(() => new MessageRegistry({ schemas, directions: other })).toThrow(
+      'has the direction crawler for type job_assignment, which has to be app',
+    );
   });
 
   test('may name a type like a member of every object: it has no rule and no direction from there', async () => {
@@ -80,7 +111,7 @@ describe('a schema module', () => {
     `);
     const validator = new MessageValidator({ registry: await MessageRegistry.load(path) });
     const result = validator.validate({ type: 'odd', secret: 'CANARY' });
-    expect(result).toMatchObject({ code: 'VALIDATION_FAILED' });
+    expect(result).toMatchObject({ code: 'VALIDATION_FAILED', type: 'odd' });
     expect(JSON.stringify(result)).not.toContain('CANARY');
   });
 

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MessageRegistry, MessageValidator } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
 import { parseAs } from '#src/messages/schema-functions.js';
 import { PatternSet } from '#src/pattern/pattern-set.js';
@@ -114,6 +114,24 @@ describe.each(['same', 'other'] as const)('a copy of zod of the %s version', (ve
     });
     expect(JSON.stringify(asyncApiDocument(registry, undefined, '1.0.0'))).toContain('"format":"uri"');
   });
+});
+
+test('a schema from another version builds few issues of a large message', async () => {
+  const source = `import * as z from 'zod';
+    const text = z.string({ error: () => { globalThis.builtIssues++; return ''; } });
+    export const schemas = { list: z.object({ type: z.literal('list'), list: z.array(z.object({ text })) }) };`;
+  const validator = new MessageValidator({ registry: await registryOf(folders().other, source, 'list') });
+  const built = globalThis as { builtIssues?: number };
+  onTestFinished(() => void delete built.builtIssues);
+  const listOf = (length: number) => ({ type: 'list', list: Array.from({ length }, () => ({})) });
+  const issuesOf = (length: number) => {
+    built.builtIssues = 0;
+    const result = validator.validate(listOf(length));
+    return result.ok ? 0 : result.issues.length;
+  };
+  expect(issuesOf(3)).toBe(3);
+  expect(issuesOf(10_000)).toBe(1);
+  expect(built.builtIssues).toBeLessThan(10);
 });
 
 test('a schema from another version is judged by its own functions, not by what ours read in it', async () => {
