@@ -51,7 +51,7 @@ export const WIRE_ERRORS = Object.freeze({
 /** Codes that are raised in the process itself and never sent to a peer. */
 export const LOCAL_ERRORS = Object.freeze({
   INVALID_OPTION: entry('configuration', 'fatal', 'Invalid option'),
-  CONFIG_UNREADABLE: entry('configuration', 'fatal', 'The configuration file cannot be used'),
+  CONFIG_UNREADABLE: entry('configuration', 'fatal', 'A file that an option names cannot be used'),
   SCHEMA_MODULE_INVALID: entry('configuration', 'fatal', 'The schema module cannot be used'),
   SOCKET_PATH_INVALID: entry('configuration', 'fatal', 'The socket path cannot be used'),
   ADDRESS_IN_USE: entry('lifecycle', 'fatal', 'Another server is already listening on this address'),

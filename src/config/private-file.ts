@@ -41,7 +41,7 @@ export function requirePrivate(path: string, locations: SecretLocations = {}): v
   if (isPrivate) return;
   throw new SluiceError(
     'CONFIG_UNREADABLE',
-    `${path}: contains tokens, but users other than its owner may read or write it; chmod 600 it`,
+    `${path}: must be secret, but users other than its owner may read or write it; chmod 600 it`,
   );
 }
 

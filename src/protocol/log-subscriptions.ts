@@ -139,7 +139,7 @@ const CURSOR_OF_GROUP = conflict('data.cursor', 'is used by a group');
 const CURSOR_OF_HANDLER = conflict('data.cursor', 'is used by a handler in the process of the broker');
 const CURSOR_OF_BROKER = conflict(
   'data.cursor',
-  `begins with ${RESERVED_PREFIX}, as those of the broker itself`,
+  `must not begin with ${RESERVED_PREFIX}: those names are reserved for the broker`,
 );
 const ACK_NOT_MANUAL = conflict('data.id', 'is not a subscription with ack manual');
 const ACK_UNKNOWN_ID = conflict('data.id', 'is not a subscription with a cursor');

@@ -256,13 +256,13 @@ export class SubscriptionHandler<P extends Peer> {
 const NO_LOG: Issue = {
   path: 'data',
   code: 'no_log',
-  message: 'needs a broker with a durable log, whose option log is set',
+  message: 'needs a durable log: start the broker with the option log',
 };
 
 const NO_FLEET: Issue = {
   path: 'data.scope',
   code: 'no_fleet',
-  message: 'fleet needs a broker that is part of a fleet: its option fleet is set',
+  message: 'fleet needs a broker with the option fleet',
 };
 
 const POSITION_OF_OTHER_LOG: Issue = {

@@ -16,7 +16,11 @@ export const definition: CommandDefinition = {
         atLeast(0),
         5000,
       )
-      .option('--duration <seconds>', 'duration of the demo', atLeast(1, MAX_SECONDS), 15)
+      .option(
+        '--duration <seconds>',
+        'duration of the demo (default: 15; until Ctrl-C with --admin)',
+        atLeast(1, MAX_SECONDS),
+      )
       .option('--workers <n>', 'worker threads of the broker', atLeast(1))
       .option('--admin <address>', 'serve the dashboard at this address: host:port, :port or a socket path')
       .action(demo),

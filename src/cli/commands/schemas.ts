@@ -1,5 +1,6 @@
 // `sluice schemas`: lists the message types, whether each has a pattern, and if not, why; or prints them as JSON Schema.
 
+import type { MessageDirection } from '../../messages/message-registry.js';
 import type { PatternResult } from '../../pattern/pattern-set.js';
 import type { BrokerFlags } from '../common/broker-options.js';
 import type { CommandDefinition } from '../common/command-definition.js';
@@ -51,7 +52,7 @@ async function schemas(flags: BrokerFlags & { readonly json?: boolean }): Promis
   const results = compileResults(registry, patterns, reason);
   const rows = registry.types
     .filter(({ index }) => index > 0)
-    .map(({ name, direction }) => [name, direction, ...describe(results.get(name))]);
+    .map(({ name, direction }) => [name, direction, ...describe(direction, results.get(name))]);
   for (const [name = '', direction = '', state = '', reason = ''] of [
     ['type', 'from', 'pattern', ''],
     ...rows,
@@ -62,7 +63,11 @@ async function schemas(flags: BrokerFlags & { readonly json?: boolean }): Promis
   }
 }
 
-function describe(result: PatternResult | undefined): [state: string, reason: string] {
+function describe(
+  direction: MessageDirection,
+  result: PatternResult | undefined,
+): [state: string, reason: string] {
+  if (direction === 'broker') return ['none', 'sent only by the broker'];
   if (result === undefined) return ['none', 'always parsed: the broker uses these messages itself'];
   if ('declined' in result) return ['none', result.declined];
   const { omitted, checked } = result;

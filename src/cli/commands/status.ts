@@ -31,9 +31,11 @@ async function status(flags: StatusFlags): Promise<void> {
   const { AdminClient } = await import('../common/admin-client.js');
   const { readinessLine, summaryLines } = await import('../common/admin-view.js');
   const client = new AdminClient(flags.admin);
-  const stats = await client.get<BrokerStats>('/api/stats');
+  let stats = await client.get<BrokerStats>('/api/stats');
   // A broker that is starting has no statistics yet.
   const readiness = stats?.readiness ?? (await client.readiness());
+  // It may have become ready between the two requests.
+  if (readiness.ready) stats ??= await client.get<BrokerStats>('/api/stats');
   const lines = stats === undefined ? [readinessLine(readiness)] : summaryLines(stats);
   process.stdout.write(`${flags.json ? printableJson(stats ?? readiness, 2) : lines.join('\n')}\n`);
   process.exitCode = readiness.ready ? EXIT.OK : EXIT.FAILURE;

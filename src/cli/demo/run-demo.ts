@@ -19,8 +19,8 @@ export interface DemoFlags {
   crawlers: number;
   /** Messages per second of the whole fleet; 0: as fast as possible. */
   rate: number;
-  /** In seconds. */
-  duration: number;
+  /** In seconds, from the first message on. Default: 15; with a dashboard, until a signal. */
+  duration?: number;
   /** Worker threads of the broker. */
   workers?: number;
   /** Address of the dashboard: `host:port`, `:port` or a socket path. */
@@ -34,6 +34,7 @@ interface DemoPeers {
   readonly exited: Promise<never>;
 }
 
+const DEFAULT_DURATION = 15;
 const REDRAW_INTERVAL = 500;
 const BROKEN_EVERY = 500;
 /** How long the fleet, and then the subscriber, may take to finish, and the polling interval, in ms. */
@@ -131,22 +132,29 @@ async function show(
   failed: Promise<never>,
 ): Promise<DemoResult> {
   const view = new LiveView(process.stdout);
-  const startedAt = performance.now();
+  const duration = flags.duration ?? (flags.admin === undefined ? DEFAULT_DURATION : undefined);
+  let startedAt = performance.now();
   const elapsed = () => (performance.now() - startedAt) / 1000;
   let peak = 0;
-  process.stdout.write(
-    `A broker, ${flags.crawlers} crawlers and a subscriber, for ${flags.duration} s (Ctrl-C stops it earlier).\n\n`,
-  );
+  const length = duration === undefined ? 'until Ctrl-C' : `for ${duration} s (Ctrl-C stops it earlier)`;
+  process.stdout.write(`A broker, ${flags.crawlers} crawlers and a subscriber, ${length}.\n\n`);
   const { admin } = manager.getStatus();
   if (admin !== undefined) process.stdout.write(`The dashboard: ${howToOpenAdmin(admin)}\n\n`);
   const timer = setInterval(() => {
     const metrics = manager.getMetrics();
     peak = Math.max(peak, metrics.rates.messagesReceived);
-    view.draw([`  ${elapsed().toFixed(1)} s of ${flags.duration}`, ...rows(metrics, received)]);
+    const total = duration === undefined ? '' : ` of ${duration}`;
+    view.draw([`  ${elapsed().toFixed(1)} s${total}`, ...rows(metrics, received)]);
   }, REDRAW_INTERVAL);
   let end: NodeJS.Timeout | undefined;
+  let beginning: NodeJS.Timeout | undefined;
   const ended = new Promise<void>((resolve) => {
-    end = setTimeout(resolve, flags.duration * 1000);
+    beginning = setInterval(() => {
+      if (received.messages === 0) return;
+      clearInterval(beginning);
+      startedAt = performance.now();
+      if (duration !== undefined) end = setTimeout(resolve, duration * 1000);
+    }, SETTLE_INTERVAL);
     process.once('SIGINT', () => resolve());
     process.once('SIGTERM', () => resolve());
   });
@@ -154,6 +162,7 @@ async function show(
     await Promise.race([ended, failed]);
   } finally {
     clearTimeout(end);
+    clearInterval(beginning);
     clearInterval(timer);
     view.clear();
   }

@@ -266,6 +266,7 @@ describe('sluice schemas', () => {
     expect(listed.code).toBe(0);
     expect(listed.stdout).toMatch(/^job_progress +crawler +compiled$/m);
     expect(listed.stdout).toMatch(/^job_assignment +app +none +always parsed/m);
+    expect(listed.stdout).toMatch(/^welcome +broker +none +sent only by the broker$/m);
     expect(listed.stdout).toMatch(/^page_fetched +crawler +none +its rule is a function$/m);
   });
 

@@ -47,8 +47,9 @@ describe('sluice demo', () => {
 
   test('as fast as it goes, ends on SIGINT', async () => {
     const admin = join(temporaryFolder(), 'admin.sock');
-    const fleet = ['--crawlers', '2', '--rate', '0', '--duration', '60', '--workers', '1'];
+    const fleet = ['--crawlers', '2', '--rate', '0', '--workers', '1'];
     const run = sluice(['demo', ...fleet, '--admin', admin]);
+    await run.says('until Ctrl-C');
     await run.says('The dashboard');
     await expect
       .poll(async () => (await statsAt(admin)).totals.messagesReceived, { interval: 50 })
