@@ -14,6 +14,8 @@ export interface FlowLimits {
 /** The part of a connection that flow control uses. */
 export interface PausableConnection {
   readonly lane: { readonly pendingBytes: number };
+  /** Monotonic time at which bytes were last read from it, in ms. */
+  readonly lastActivityAt: number;
   /** Whether it reads the durable log, or may be about to: others may wait for its acknowledgements. Default: false. */
   readonly isLogReader?: boolean;
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */
@@ -123,7 +125,10 @@ export class FlowControl {
       this.#pauses++;
       this.#pausedAt = performance.now();
     }
-    for (const connection of this.#connections) this.#pauseByServer(connection);
+    // Reading may pause again before all have had their turn: those that have waited longest come first.
+    const connections = [...this.#connections];
+    if (!isPaused) connections.sort((a, b) => a.lastActivityAt - b.lastActivityAt);
+    for (const connection of connections) this.#pauseByServer(connection);
   }
 
   #pendingOf(connection: PausableConnection): Watermark {

@@ -229,6 +229,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.protocol.replyError(connection, 'RATE_LIMITED');
       connection.flush();
       void connection.disconnect('partial_message');
+      // It would keep its slot until it reads.
+      if (connection.outbox.pendingBytes > 0) connection.destroy();
     });
     const { fingerprint } = registry;
     const settings = {

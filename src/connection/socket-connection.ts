@@ -21,6 +21,7 @@ import {
   type EventsOf,
   metadataOf,
   PAUSE,
+  PAUSED_BY_PEER,
 } from './connection-state.js';
 import { publishDropped } from './diagnostics.js';
 import { MessageBuffer } from './message-buffer.js';
@@ -99,6 +100,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #capabilities: readonly string[] = [];
   #state: ConnectionState = 'connecting';
   #pauses = 0;
+  /** Monotonic time at which the broker paused reading, in ms, and the total of earlier such pauses. */
+  #pausedAt = 0;
+  #pausedTime = 0;
   #partialSince = 0;
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
   #droppedAt = Number.NEGATIVE_INFINITY;
@@ -314,6 +318,16 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return this.#pauses !== 0;
   }
 
+  /** Whether it is paused for a reason that is not the peer's doing, so that its silence does not count. */
+  get isPausedByBroker(): boolean {
+    return (this.#pauses & ~PAUSED_BY_PEER) !== 0;
+  }
+
+  /** @internal Total time of such pauses so far, in ms. */
+  get pausedTime(): number {
+    return this.#pausedTime + (this.isPausedByBroker ? performance.now() - this.#pausedAt : 0);
+  }
+
   /** Whether the peer keeps up with the messages sent to it. */
   get deliveryState(): DeliveryState {
     const now = performance.now();
@@ -324,9 +338,13 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return isSlow ? 'slow' : 'current';
   }
 
-  /** @internal Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
+  /**
+   * @internal Monotonic time at which the current partial message began, in ms, shifted as {@link lastActivityAt};
+   * `undefined` if there is none, or its end will not be read.
+   */
   get partialSince(): number | undefined {
-    return this.#buffer.hasPartial ? this.#partialSince : undefined;
+    const isAwaited = this.#buffer.hasPartial && (this.#pauses & PAUSE.CLOSING) === 0;
+    return isAwaited ? this.#partialSince : undefined;
   }
 
   get metadata(): ConnectionMetadata {
@@ -384,14 +402,26 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   setPaused(reason: number, isPaused: boolean): void {
     if (this.#isLingering) return;
     const before = this.#pauses;
+    const wasPausedByBroker = this.isPausedByBroker;
     this.#pauses = isPaused ? before | reason : before & ~reason;
+    if (this.isPausedByBroker !== wasPausedByBroker) this.#measurePause(wasPausedByBroker);
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
-    if (before !== 0 && this.#pauses === 0) {
-      // The peer only seemed silent, because the broker did not read.
-      this.#lastActivityAt = performance.now();
-      this.#partialSince = this.#lastActivityAt;
-      this.#socket.resume();
+    if (before !== 0 && this.#pauses === 0) this.#socket.resume();
+  }
+
+  /** The peer only seems silent while the broker does not read. */
+  #measurePause(isOver: boolean): void {
+    const now = performance.now();
+    if (isOver) {
+      this.#pausedTime += now - this.#pausedAt;
+      this.#shiftClocks(now - this.#pausedAt, now);
     }
+    this.#pausedAt = now;
+  }
+
+  #shiftClocks(delay: number, now: number): void {
+    this.#lastActivityAt = Math.min(now, this.#lastActivityAt + delay);
+    this.#partialSince = Math.min(now, this.#partialSince + delay);
   }
 
   /** @internal Stops reading for good. What was received is processed. */
@@ -403,8 +433,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
-    this.#lastActivityAt = Math.min(now, this.#lastActivityAt + delay);
-    this.#partialSince = Math.min(now, this.#partialSince + delay);
+    this.#shiftClocks(delay, now);
     this.outbox.shiftDeadlines(delay, now);
   }
 
