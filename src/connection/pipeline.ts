@@ -295,16 +295,24 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     }
   }
 
-  /** Closes a peer that does not send its required `hello` in time. */
+  /** Closes a peer that does not send its required `hello` in time. While the broker does not read, no time passes. */
   expectHello(connection: SocketConnection): void {
     if (connection.isAuthenticated) return;
-    const close = (): void => {
-      if (connection.isAuthenticated) return;
+    let pausedBefore = 0;
+    let timer: NodeJS.Timeout;
+    const check = (): void => {
+      if (connection.isAuthenticated || !connection.isOpen) return;
+      const paused = connection.pausedTime - pausedBefore;
+      if (paused > 0) return wait(paused);
       this.protocol.rejectUnauthenticated(connection);
       this.#flush();
     };
-    // Runs after the event loop has read from sockets: a `hello` that arrived while the loop was blocked is in time.
-    const timer = setTimeout(() => setImmediate(close), this.#helloTimeout).unref();
+    const wait = (timeout: number): void => {
+      pausedBefore = connection.pausedTime;
+      // Runs after the event loop has read from sockets: a `hello` that arrived while the loop was blocked is in time.
+      timer = setTimeout(() => setImmediate(check), timeout).unref();
+    };
+    wait(this.#helloTimeout);
     connection.once('closed', () => clearTimeout(timer));
   }
 
