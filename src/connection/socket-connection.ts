@@ -323,6 +323,12 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return (this.#pauses & ~PAUSED_BY_PEER) !== 0;
   }
 
+  /** @internal Whether nothing is read from it now, and it can receive nothing, or nothing that it has sent was processed. */
+  get isReplaceable(): boolean {
+    const isUnheard = this.#sequence === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
+    return this.isPausedByBroker && (!this.isOpen || isUnheard);
+  }
+
   /** @internal Total time of such pauses so far, in ms. */
   get pausedTime(): number {
     return this.#pausedTime + (this.isPausedByBroker ? performance.now() - this.#pausedAt : 0);
