@@ -16,7 +16,10 @@ export interface PausableConnection {
   readonly lane: { readonly pendingBytes: number };
   /** Monotonic time at which bytes were last read from it, in ms. */
   readonly lastActivityAt: number;
-  /** Whether it reads the durable log, or may be about to: others may wait for its acknowledgements. Default: false. */
+  /**
+   * Whether it reads the durable log, or may be about to, and sends control messages only: others may wait for its
+   * acknowledgements. Default: false.
+   */
   readonly isLogReader?: boolean;
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */
   setPaused(reason: number, isPaused: boolean): void;
@@ -69,10 +72,15 @@ export class FlowControl {
     this.#held = new Watermark(limits.maxBufferedBytes, LOW_SHARE);
   }
 
+  /** Whether reading is paused for all connections. */
+  get isPaused(): boolean {
+    return this.#held.isHigh;
+  }
+
   get statistics(): FlowStatistics {
     return {
-      isPaused: this.#held.isHigh,
-      pausedFor: this.#held.isHigh ? performance.now() - this.#pausedAt : 0,
+      isPaused: this.isPaused,
+      pausedFor: this.isPaused ? performance.now() - this.#pausedAt : 0,
       pauses: this.#pauses,
       connectionPauses: this.#connectionPauses,
       blockedSubscribers: this.#blocked.size,
@@ -86,7 +94,7 @@ export class FlowControl {
 
   /** Those who read the log are not paused: a log that is full would otherwise stay full. */
   #pauseByServer(connection: PausableConnection): void {
-    connection.setPaused(PAUSE.SERVER, this.#held.isHigh && connection.isLogReader !== true);
+    connection.setPaused(PAUSE.SERVER, this.isPaused && connection.isLogReader !== true);
   }
 
   /** Forgets a closed connection. */
@@ -105,7 +113,7 @@ export class FlowControl {
 
   /** Checks one connection's own budget. Called after it has received or settled messages. */
   updateConnection(connection: PausableConnection): void {
-    if (this.#held.isHigh) this.#pauseByServer(connection);
+    if (this.isPaused) this.#pauseByServer(connection);
     const pending = connection.lane.pendingBytes;
     if (pending > 0) this.#waiting.add(connection);
     else this.#waiting.delete(connection);
@@ -120,7 +128,7 @@ export class FlowControl {
   /** Checks the shared budget. Called whenever bytes are received or released. */
   update(): void {
     if (!this.#held.update(this.#blocked.size > 0 ? Number.POSITIVE_INFINITY : this.#heldBytes())) return;
-    const isPaused = this.#held.isHigh;
+    const { isPaused } = this;
     if (isPaused) {
       this.#pauses++;
       this.#pausedAt = performance.now();

@@ -16,6 +16,7 @@ import type { RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, type MessageLogListener, NEVER } from '../log/message-log.js';
+import { copyBytes } from '../memory/copy-bytes.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
@@ -362,9 +363,28 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.#flush();
       if (range.start === range.end) return;
     }
+    this.#submit(connection, range);
+  }
+
+  /** Processes whole messages that a connection has received before, and that were postponed. */
+  receiveCopy(connection: SocketConnection, bytes: Buffer): void {
+    const slab = this.slabs.acquire(bytes.length);
+    const end = slab.base + copyBytes(bytes, 0, bytes.length, slab.arena.bytes, slab.base);
+    this.#submit(connection, { slab, start: slab.base, end });
+    slab.close();
+  }
+
+  #submit(connection: SocketConnection, range: FrameRange): void {
+    if (connection.hasPostponed || (this.flow.isPaused && !this.#isReadInPause(range)))
+      return connection.postpone(range);
     this.dispatcher.submit(connection.lane, range, connection.lastActivityAt);
     this.flow.updateConnection(connection);
     this.flow.update();
+  }
+
+  /** Log readers are read even while reading is paused: but what takes memory until the pause ends waits for that. */
+  #isReadInPause(range: FrameRange): boolean {
+    return this.log === undefined || this.protocol.isControl(range);
   }
 
   /** Settles a connection's next validated chunk. Called in order. */
@@ -378,7 +398,9 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** The size of a connection's partial message has changed. @param bytes of it received so far */
   receivePartial(connection: SocketConnection, bytes: number): void {
     this.partials.update(connection, bytes);
-    if (bytes <= MAX_CONTROL_BYTES || connection.isAuthenticated) return;
+    if (bytes <= MAX_CONTROL_BYTES) return;
+    if (this.flow.isPaused) this.flow.updateConnection(connection);
+    if (connection.isAuthenticated) return;
     this.protocol.rejectUnauthenticated(connection);
     this.#flush();
   }

@@ -5,6 +5,8 @@ import type { Socket } from 'node:net';
 import { type Assignee, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
+import type { FrameRange } from '../memory/slab-pool.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage, type PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
 import type { PeerSession } from '../protocol/peer.js';
@@ -104,6 +106,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #pausedAt = 0;
   #pausedTime = 0;
   #partialSince = 0;
+  /** What was received while all reading was paused, and follows once that ends, in order. */
+  #postponed: (() => void)[] = [];
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
   #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #counters = new ConnectionCounters();
@@ -141,7 +145,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
         this.#partialSince = this.#lastActivityAt;
       },
       onPartial: (bytes) => pipeline.receivePartial(this, bytes),
-      onOversize: () => this.lane.after(() => pipeline.rejectOversize(this)),
+      onOversize: () => this.#afterReceived(() => pipeline.rejectOversize(this)),
     });
     this.#socket = attachSocket(
       accepted,
@@ -237,12 +241,37 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#latency = latency;
   }
 
-  /** @internal Whether it reads the durable log, and has sent nothing that is not durable yet, or may be about to. */
+  /**
+   * @internal Whether it reads the durable log, or may be about to, and has sent nothing but control messages since reading
+   * from all others was paused.
+   */
   get isLogReader(): boolean {
-    const { log } = this.#pipeline;
-    if (log === undefined) return false;
-    if (this.#buffer.statistics.bytes < MAX_CONTROL_BYTES) return true;
-    return this.logSubscriptions > 0 && this.loggedEnd <= log.durable;
+    if (this.#pipeline.log === undefined || this.hasPostponed) return false;
+    const { bytes, pendingBytes } = this.#buffer.statistics;
+    if (pendingBytes > MAX_CONTROL_BYTES) return false;
+    return this.logSubscriptions > 0 || bytes < MAX_CONTROL_BYTES;
+  }
+
+  /** @internal Whether something that it has sent is postponed: what comes after that must be, too. */
+  get hasPostponed(): boolean {
+    return this.#postponed.length > 0;
+  }
+
+  /**
+   * @internal Stops reading, and processes a range as soon as reading from all is no longer paused. If the connection is
+   * closed before, the range is not processed, like what was not read.
+   */
+  postpone({ slab, start, end }: FrameRange): void {
+    // Slabs that are held could keep the pause from ending.
+    const bytes = cloneBytes(slab.arena.bytes.subarray(start, end));
+    this.#postponed.push(() => this.#pipeline.receiveCopy(this, bytes));
+    this.setPaused(PAUSE.SERVER, true);
+  }
+
+  /** Runs an action once everything received before is settled. */
+  #afterReceived(action: () => void): void {
+    if (this.hasPostponed) this.#postponed.push(() => this.#afterReceived(action));
+    else this.lane.after(action);
   }
 
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
@@ -412,6 +441,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#pauses = isPaused ? before | reason : before & ~reason;
     if (this.isPausedByBroker !== wasPausedByBroker) this.#measurePause(wasPausedByBroker);
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
+    // It may lead to the next pause.
+    if (reason === PAUSE.SERVER && !isPaused) for (const proceed of this.#postponed.splice(0)) proceed();
     if (before !== 0 && this.#pauses === 0) this.#socket.resume();
   }
 
@@ -521,6 +552,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#closeReason ??= reason;
     this.setState('disconnecting');
     this.setPaused(PAUSE.CLOSING, true);
+    this.#postponed = [];
     this.#leave();
     this.flush();
     this.#startGrace(grace);
@@ -639,7 +671,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       if (!this.#socket.destroyed) this.#unwritten = 0;
     });
     this.#buffer.end();
-    this.lane.after(() => {
+    this.#afterReceived(() => {
       const handled = this.beforeEnd?.() ?? Promise.resolve();
       const answered = this.#pipeline.whenAnswered(this);
       void Promise.allSettled([handled, answered]).then(() => this.disconnect('peer'));
@@ -656,6 +688,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly #onClose = (hadError: boolean): void => {
     this.#buffer.scanDeferred();
     this.#buffer.close();
+    this.#postponed = [];
     clearInterval(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');

@@ -306,6 +306,11 @@ export class ProtocolHandler<P extends Peer> {
     return this.#helloGate.authenticate(connection, range);
   }
 
+  /** @internal Whether a range has control messages only. */
+  isControl(range: FrameRange): boolean {
+    return this.#helloGate.isControl(range);
+  }
+
   /** @internal Disconnects a peer that has not sent the required `hello` first. */
   rejectUnauthenticated(connection: Peer, messageType?: string): void {
     if (!connection.isOpen) return;
