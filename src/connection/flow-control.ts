@@ -17,7 +17,7 @@ export interface PausableConnection {
   /** Monotonic time at which bytes were last read from it, in ms. */
   readonly lastActivityAt: number;
   /**
-   * Whether it reads the durable log, or may be about to, and sends control messages only: others may wait for its
+   * Whether it reads the durable log, or may be about to, and publishes nothing: others may wait for its
    * acknowledgements. Default: false.
    */
   readonly isLogReader?: boolean;

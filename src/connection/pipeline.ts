@@ -22,7 +22,7 @@ import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { FieldPaths } from '../messages/field-paths.js';
 import { type JobSeed, jobKey, randomJobSeed } from '../messages/job-key.js';
-import type { MessageRegistry } from '../messages/message-registry.js';
+import type { MessageDirection, MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
 import { createProjection, type Projection } from '../pattern/projection.js';
@@ -76,6 +76,10 @@ export interface PipelineEvents {
 /** Maximum memory for the latest messages of jobs and crawlers, in bytes, and as a share of `maxPendingBytes`. */
 const MAX_LAST_BYTES = 16 * 1024 * 1024;
 const LAST_SHARE = 0.5;
+/** Bytes held, as a share of `maxBufferedBytes`, up to which log readers may send messages to crawlers in a pause. */
+const PAUSED_SHARE = 1.25;
+const CONTROL: ReadonlySet<MessageDirection> = new Set(['control']);
+const CONTROL_AND_COMMANDS: ReadonlySet<MessageDirection> = new Set(['control', 'app']);
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
@@ -137,6 +141,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly latency = new LatencyHistogram();
   readonly #pool: ConnectionPool;
   readonly #helloTimeout: number;
+  readonly #maxHeldInPause: number;
   readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed: JobSeed;
   readonly #lastValues: LastValues | undefined;
@@ -169,6 +174,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
     this.#helloTimeout = options.helloTimeout;
+    this.#maxHeldInPause = options.maxBufferedBytes * PAUSED_SHARE;
     this.delimiter = delimiter;
     const { receive, maxPendingBytes, sendTimeout } = options;
     this.options = { maxMessageSize, framing, delimiter, receive, maxPendingBytes, sendTimeout };
@@ -382,9 +388,16 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.flow.update();
   }
 
-  /** Log readers are read even while reading is paused: but what takes memory until the pause ends waits for that. */
+  /**
+   * Log readers are read even while reading is paused, but what takes memory until the pause ends waits for that. Messages to
+   * crawlers do not, unless those do not read them: acknowledgements may follow.
+   */
   #isReadInPause(range: FrameRange): boolean {
-    return this.log === undefined || this.protocol.isControl(range);
+    if (this.log === undefined) return true;
+    return this.protocol.hasOnly(
+      this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS,
+      range,
+    );
   }
 
   /** Settles a connection's next validated chunk. Called in order. */

@@ -242,8 +242,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   }
 
   /**
-   * @internal Whether it reads the durable log, or may be about to, and has sent nothing but control messages since reading
-   * from all others was paused.
+   * @internal Whether it reads the durable log, or may be about to, and has sent nothing that is postponed since reading from
+   * all others was paused.
    */
   get isLogReader(): boolean {
     if (this.#pipeline.log === undefined || this.hasPostponed) return false;

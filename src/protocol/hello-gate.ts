@@ -1,10 +1,10 @@
 // Authenticates peers that need a token. Their first message must be a `hello`, which is read here and not in a worker.
-// Before that, no other message is validated, and no reply contains validation results. Also tells control messages from
-// others, before they go to a worker.
+// Before that, no other message is validated, and no reply contains validation results. Also finds out whom messages
+// are for before they go to a worker.
 
 import { isUtf8 } from 'node:buffer';
 import type { FrameRange } from '../memory/slab-pool.js';
-import type { MessageType } from '../messages/message-registry.js';
+import type { MessageDirection, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import { type Framing, messageEnds, messageStart } from '../wire/framing.js';
 import { decodeJson } from '../wire/safe-json.js';
@@ -72,16 +72,16 @@ export class HelloGate<P extends Peer> {
     return connection.isOpen ? next : end;
   }
 
-  /** Whether a range has control messages only. */
-  isControl({ slab, start, end }: FrameRange): boolean {
+  /** Whether a range has only messages of these directions, of at most 64 KB. */
+  hasOnly(directions: ReadonlySet<MessageDirection>, { slab, start, end }: FrameRange): boolean {
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;
     let from = messageStart(bytes, start, end);
     for (const next of [...messageEnds(bytes, from, end, framing, delimiter), end]) {
       if (from === end) return true;
       const type = this.#parseObject(this.#messageIn(bytes, from, next))?.type;
-      if (typeof type !== 'string' || this.#validator.registry.get(type)?.direction !== 'control')
-        return false;
+      const direction = typeof type === 'string' ? this.#validator.registry.get(type)?.direction : undefined;
+      if (direction === undefined || !directions.has(direction)) return false;
       from = messageStart(bytes, next, end);
     }
     return true;
