@@ -164,6 +164,12 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
     return known?.role === 'crawler' && known.isOpen && known.isAuthenticated ? known : undefined;
   }
 
+  /** @internal The first connection that may be closed for a new one while reading is paused: preferably one that is gone. */
+  oldestReplaceable(): SocketConnection | undefined {
+    const replaceable = this.all().filter((connection) => connection.isReplaceable);
+    return replaceable.find(({ isOpen }) => !isOpen) ?? replaceable[0];
+  }
+
   /** All connections, in order of arrival. */
   all(): SocketConnection[] {
     return [...this];

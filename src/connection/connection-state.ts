@@ -109,6 +109,9 @@ export const PAUSE = {
   ADMIN: 128,
 } as const;
 
+/** The reasons that are the peer's own doing: its silence counts nevertheless. */
+export const PAUSED_BY_PEER = PAUSE.UNREAD | PAUSE.CLOSING;
+
 /** The source of {@link ConnectionMetadata}, with times of the monotonic clock in ms. */
 interface MetadataSource extends Omit<ConnectionMetadata, 'lastActivity' | 'lastHeartbeat'> {
   readonly lastActivityAt: number;

@@ -14,7 +14,12 @@ export interface FlowLimits {
 /** The part of a connection that flow control uses. */
 export interface PausableConnection {
   readonly lane: { readonly pendingBytes: number };
-  /** Whether it reads the durable log, or may be about to: others may wait for its acknowledgements. Default: false. */
+  /** Monotonic time at which bytes were last read from it, in ms. */
+  readonly lastActivityAt: number;
+  /**
+   * Whether it reads the durable log, or may be about to, and publishes nothing: others may wait for its
+   * acknowledgements. Default: false.
+   */
   readonly isLogReader?: boolean;
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */
   setPaused(reason: number, isPaused: boolean): void;
@@ -67,10 +72,15 @@ export class FlowControl {
     this.#held = new Watermark(limits.maxBufferedBytes, LOW_SHARE);
   }
 
+  /** Whether reading is paused for all connections. */
+  get isPaused(): boolean {
+    return this.#held.isHigh;
+  }
+
   get statistics(): FlowStatistics {
     return {
-      isPaused: this.#held.isHigh,
-      pausedFor: this.#held.isHigh ? performance.now() - this.#pausedAt : 0,
+      isPaused: this.isPaused,
+      pausedFor: this.isPaused ? performance.now() - this.#pausedAt : 0,
       pauses: this.#pauses,
       connectionPauses: this.#connectionPauses,
       blockedSubscribers: this.#blocked.size,
@@ -84,7 +94,7 @@ export class FlowControl {
 
   /** Those who read the log are not paused: a log that is full would otherwise stay full. */
   #pauseByServer(connection: PausableConnection): void {
-    connection.setPaused(PAUSE.SERVER, this.#held.isHigh && connection.isLogReader !== true);
+    connection.setPaused(PAUSE.SERVER, this.isPaused && connection.isLogReader !== true);
   }
 
   /** Forgets a closed connection. */
@@ -103,7 +113,7 @@ export class FlowControl {
 
   /** Checks one connection's own budget. Called after it has received or settled messages. */
   updateConnection(connection: PausableConnection): void {
-    if (this.#held.isHigh) this.#pauseByServer(connection);
+    if (this.isPaused) this.#pauseByServer(connection);
     const pending = connection.lane.pendingBytes;
     if (pending > 0) this.#waiting.add(connection);
     else this.#waiting.delete(connection);
@@ -118,12 +128,15 @@ export class FlowControl {
   /** Checks the shared budget. Called whenever bytes are received or released. */
   update(): void {
     if (!this.#held.update(this.#blocked.size > 0 ? Number.POSITIVE_INFINITY : this.#heldBytes())) return;
-    const isPaused = this.#held.isHigh;
+    const { isPaused } = this;
     if (isPaused) {
       this.#pauses++;
       this.#pausedAt = performance.now();
     }
-    for (const connection of this.#connections) this.#pauseByServer(connection);
+    // Reading may pause again before all have had their turn: those that have waited longest come first.
+    const connections = [...this.#connections];
+    if (!isPaused) connections.sort((a, b) => a.lastActivityAt - b.lastActivityAt);
+    for (const connection of connections) this.#pauseByServer(connection);
   }
 
   #pendingOf(connection: PausableConnection): Watermark {

@@ -46,8 +46,8 @@ export interface HealthSubject {
   readonly id: string;
   readonly role: PeerRole;
   readonly isOpen: boolean;
-  /** Whether reading is paused, so that silence is not held against the connection. */
-  readonly isPaused: boolean;
+  /** Whether the broker has paused reading, so that silence is not held against the connection. */
+  readonly isPausedByBroker: boolean;
   /** Monotonic times in ms. */
   readonly lastActivityAt: number;
   readonly lastHeartbeatAt: number | undefined;
@@ -185,7 +185,7 @@ export class HealthMonitor<S extends HealthSubject> {
     const { messagesDropped = 0, pendingBytes = 0 } = subject.statistics;
     if (subject.deliveryState === 'dropping') raise('messages_dropped', 'warning', messagesDropped, 0);
     else if (subject.deliveryState === 'slow') raise('slow_consumer', 'warning', pendingBytes, 0);
-    if (subject.isPaused || this.#host.mayBeSilent(subject)) return issues;
+    if (subject.isPausedByBroker || this.#host.mayBeSilent(subject)) return issues;
 
     const silence = now - subject.lastActivityAt;
     const { heartbeatInterval, heartbeatTimeout, connectionTimeout } = this.#options;

@@ -11,7 +11,8 @@ const FREE_BYTES = 32 * 1024;
 const CHECK_INTERVAL = 250;
 /**
  * and a message may stay incomplete for this many checks: 2 s. Checks are counted, since nothing is read while the event
- * loop is blocked, and only those at which the connection is not paused: they are a sample of the time in which it is read.
+ * loop is blocked, and only those at which the broker has not paused the connection: they are a sample of the time in which
+ * it is read, or could be if its peer read its replies.
  */
 const MAX_CHECKS = 8;
 
@@ -26,7 +27,7 @@ export class PartialBudget {
   readonly #slots: number;
   readonly #onTimeout: (connection: SocketConnection) => void;
   readonly #sizes = new Map<SocketConnection, number>();
-  /** Connections that hold a slot, and how many checks have found them so, and not paused. */
+  /** Connections that hold a slot, and how many checks have found them so, and not paused by the broker. */
   readonly #holders = new Map<SocketConnection, number>();
   /** Connections that wait for a slot, in order of arrival. */
   readonly #waiting = new Set<SocketConnection>();
@@ -88,7 +89,7 @@ export class PartialBudget {
   readonly #endOverdue = (): void => {
     const overdue: SocketConnection[] = [];
     for (const [connection, checks] of this.#holders) {
-      if (connection.isPaused) continue;
+      if (connection.isPausedByBroker) continue;
       this.#holders.set(connection, checks + 1);
       if (checks >= MAX_CHECKS) overdue.push(connection);
     }

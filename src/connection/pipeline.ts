@@ -16,12 +16,13 @@ import type { RejectedFrame } from '../dispatch/verdict.js';
 import type { WireErrorCode } from '../errors.js';
 import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, type MessageLogListener, NEVER } from '../log/message-log.js';
+import { copyBytes } from '../memory/copy-bytes.js';
 import { CopyPool } from '../memory/copy-pool.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import { SlabPool } from '../memory/slab-pool.js';
 import type { FieldPaths } from '../messages/field-paths.js';
 import { type JobSeed, jobKey, randomJobSeed } from '../messages/job-key.js';
-import type { MessageRegistry } from '../messages/message-registry.js';
+import type { MessageDirection, MessageRegistry } from '../messages/message-registry.js';
 import { assignedJobIds, NO_TRAITS } from '../messages/message-traits.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage } from '../messages/messages.js';
 import { createProjection, type Projection } from '../pattern/projection.js';
@@ -75,6 +76,10 @@ export interface PipelineEvents {
 /** Maximum memory for the latest messages of jobs and crawlers, in bytes, and as a share of `maxPendingBytes`. */
 const MAX_LAST_BYTES = 16 * 1024 * 1024;
 const LAST_SHARE = 0.5;
+/** Bytes held, as a share of `maxBufferedBytes`, up to which log readers may send messages to crawlers in a pause. */
+const PAUSED_SHARE = 1.25;
+const CONTROL: ReadonlySet<MessageDirection> = new Set(['control']);
+const CONTROL_AND_COMMANDS: ReadonlySet<MessageDirection> = new Set(['control', 'app']);
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
 const PARTIAL_SHARE = 0.25;
 
@@ -136,6 +141,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly latency = new LatencyHistogram();
   readonly #pool: ConnectionPool;
   readonly #helloTimeout: number;
+  readonly #maxHeldInPause: number;
   readonly #recipients: CrawlerRouter<SocketConnection>;
   readonly #jobSeed: JobSeed;
   readonly #lastValues: LastValues | undefined;
@@ -168,6 +174,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const delimiter = options.messageDelimiter.charCodeAt(0);
     this.#pool = pool;
     this.#helloTimeout = options.helloTimeout;
+    this.#maxHeldInPause = options.maxBufferedBytes * PAUSED_SHARE;
     this.delimiter = delimiter;
     const { receive, maxPendingBytes, sendTimeout } = options;
     this.options = { maxMessageSize, framing, delimiter, receive, maxPendingBytes, sendTimeout };
@@ -229,6 +236,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.protocol.replyError(connection, 'RATE_LIMITED');
       connection.flush();
       void connection.disconnect('partial_message');
+      // It would keep its slot until it reads.
+      if (connection.outbox.pendingBytes > 0) connection.destroy();
     });
     const { fingerprint } = registry;
     const settings = {
@@ -293,16 +302,24 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     }
   }
 
-  /** Closes a peer that does not send its required `hello` in time. */
+  /** Closes a peer that does not send its required `hello` in time. While the broker does not read, no time passes. */
   expectHello(connection: SocketConnection): void {
     if (connection.isAuthenticated) return;
-    const close = (): void => {
-      if (connection.isAuthenticated) return;
+    let pausedBefore = 0;
+    let timer: NodeJS.Timeout;
+    const check = (): void => {
+      if (connection.isAuthenticated || !connection.isOpen) return;
+      const paused = connection.pausedTime - pausedBefore;
+      if (paused > 0) return wait(paused);
       this.protocol.rejectUnauthenticated(connection);
       this.#flush();
     };
-    // Runs after the event loop has read from sockets: a `hello` that arrived while the loop was blocked is in time.
-    const timer = setTimeout(() => setImmediate(close), this.#helloTimeout).unref();
+    const wait = (timeout: number): void => {
+      pausedBefore = connection.pausedTime;
+      // Runs after the event loop has read from sockets: a `hello` that arrived while the loop was blocked is in time.
+      timer = setTimeout(() => setImmediate(check), timeout).unref();
+    };
+    wait(this.#helloTimeout);
     connection.once('closed', () => clearTimeout(timer));
   }
 
@@ -352,9 +369,35 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       this.#flush();
       if (range.start === range.end) return;
     }
+    this.#submit(connection, range);
+  }
+
+  /** Processes whole messages that a connection has received before, and that were postponed. */
+  receiveCopy(connection: SocketConnection, bytes: Buffer): void {
+    const slab = this.slabs.acquire(bytes.length);
+    const end = slab.base + copyBytes(bytes, 0, bytes.length, slab.arena.bytes, slab.base);
+    this.#submit(connection, { slab, start: slab.base, end });
+    slab.close();
+  }
+
+  #submit(connection: SocketConnection, range: FrameRange): void {
+    if (connection.hasPostponed || (this.flow.isPaused && !this.#isReadInPause(range)))
+      return connection.postpone(range);
     this.dispatcher.submit(connection.lane, range, connection.lastActivityAt);
     this.flow.updateConnection(connection);
     this.flow.update();
+  }
+
+  /**
+   * Log readers are read even while reading is paused, but what takes memory until the pause ends waits for that. Messages to
+   * crawlers do not, unless those do not read them: acknowledgements may follow.
+   */
+  #isReadInPause(range: FrameRange): boolean {
+    if (this.log === undefined) return true;
+    return this.protocol.hasOnly(
+      this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS,
+      range,
+    );
   }
 
   /** Settles a connection's next validated chunk. Called in order. */
@@ -368,7 +411,9 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   /** The size of a connection's partial message has changed. @param bytes of it received so far */
   receivePartial(connection: SocketConnection, bytes: number): void {
     this.partials.update(connection, bytes);
-    if (bytes <= MAX_CONTROL_BYTES || connection.isAuthenticated) return;
+    if (bytes <= MAX_CONTROL_BYTES) return;
+    if (this.flow.isPaused) this.flow.updateConnection(connection);
+    if (connection.isAuthenticated) return;
     this.protocol.rejectUnauthenticated(connection);
     this.#flush();
   }

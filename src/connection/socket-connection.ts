@@ -5,6 +5,8 @@ import type { Socket } from 'node:net';
 import { type Assignee, Outbox, type OutboxEvents, type Piece } from '../delivery/outbox.js';
 import { Lane } from '../dispatch/lane.js';
 import { SluiceError } from '../errors.js';
+import { cloneBytes } from '../memory/copy-bytes.js';
+import type { FrameRange } from '../memory/slab-pool.js';
 import { MAX_CONTROL_BYTES, type OutgoingMessage, type PeerRole } from '../messages/messages.js';
 import { errorLine } from '../protocol/outgoing.js';
 import type { PeerSession } from '../protocol/peer.js';
@@ -21,6 +23,7 @@ import {
   type EventsOf,
   metadataOf,
   PAUSE,
+  PAUSED_BY_PEER,
 } from './connection-state.js';
 import { publishDropped } from './diagnostics.js';
 import { MessageBuffer } from './message-buffer.js';
@@ -101,7 +104,12 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #capabilities: readonly string[] = [];
   #state: ConnectionState = 'connecting';
   #pauses = 0;
+  /** Monotonic time at which the broker paused reading, in ms, and the total of earlier such pauses. */
+  #pausedAt = 0;
+  #pausedTime = 0;
   #partialSince = 0;
+  /** What was received while all reading was paused, and follows once that ends, in order. */
+  #postponed: (() => void)[] = [];
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
   #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #counters = new ConnectionCounters();
@@ -139,7 +147,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
         this.#partialSince = this.#lastActivityAt;
       },
       onPartial: (bytes) => pipeline.receivePartial(this, bytes),
-      onOversize: () => this.lane.after(() => pipeline.rejectOversize(this)),
+      onOversize: () => this.#afterReceived(() => pipeline.rejectOversize(this)),
     });
     this.#socket = attachSocket(
       accepted,
@@ -235,12 +243,37 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#latency = latency;
   }
 
-  /** @internal Whether it reads the durable log, and has sent nothing that is not durable yet, or may be about to. */
+  /**
+   * @internal Whether it reads the durable log, or may be about to, and has sent nothing that is postponed since reading from
+   * all others was paused.
+   */
   get isLogReader(): boolean {
-    const { log } = this.#pipeline;
-    if (log === undefined) return false;
-    if (this.#buffer.statistics.bytes < MAX_CONTROL_BYTES) return true;
-    return this.logSubscriptions > 0 && this.loggedEnd <= log.durable;
+    if (this.#pipeline.log === undefined || this.hasPostponed) return false;
+    const { bytes, pendingBytes } = this.#buffer.statistics;
+    if (pendingBytes > MAX_CONTROL_BYTES) return false;
+    return this.logSubscriptions > 0 || bytes < MAX_CONTROL_BYTES;
+  }
+
+  /** @internal Whether something that it has sent is postponed: what comes after that must be, too. */
+  get hasPostponed(): boolean {
+    return this.#postponed.length > 0;
+  }
+
+  /**
+   * @internal Stops reading, and processes a range as soon as reading from all is no longer paused. If the connection is
+   * closed before, the range is not processed, like what was not read.
+   */
+  postpone({ slab, start, end }: FrameRange): void {
+    // Slabs that are held could keep the pause from ending.
+    const bytes = cloneBytes(slab.arena.bytes.subarray(start, end));
+    this.#postponed.push(() => this.#pipeline.receiveCopy(this, bytes));
+    this.setPaused(PAUSE.SERVER, true);
+  }
+
+  /** Runs an action once everything received before is settled. */
+  #afterReceived(action: () => void): void {
+    if (this.hasPostponed) this.#postponed.push(() => this.#afterReceived(action));
+    else this.lane.after(action);
   }
 
   /** @internal Number of its pings that are not answered yet, since its messages are not durable. */
@@ -321,6 +354,22 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return this.#pauses !== 0;
   }
 
+  /** Whether it is paused for a reason that is not the peer's doing, so that its silence does not count. */
+  get isPausedByBroker(): boolean {
+    return (this.#pauses & ~PAUSED_BY_PEER) !== 0;
+  }
+
+  /** @internal Whether nothing is read from it now, and it can receive nothing, or nothing that it has sent was processed. */
+  get isReplaceable(): boolean {
+    const isUnheard = this.#sequence === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
+    return this.isPausedByBroker && (!this.isOpen || isUnheard);
+  }
+
+  /** @internal Total time of such pauses so far, in ms. */
+  get pausedTime(): number {
+    return this.#pausedTime + (this.isPausedByBroker ? performance.now() - this.#pausedAt : 0);
+  }
+
   /** Whether the peer keeps up with the messages sent to it. */
   get deliveryState(): DeliveryState {
     const now = performance.now();
@@ -329,9 +378,13 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return isSlow ? 'slow' : 'current';
   }
 
-  /** @internal Monotonic time at which the current partial message began, in ms; `undefined` if there is none. */
+  /**
+   * @internal Monotonic time at which the current partial message began, in ms, shifted as {@link lastActivityAt};
+   * `undefined` if there is none, or its end will not be read.
+   */
   get partialSince(): number | undefined {
-    return this.#buffer.hasPartial ? this.#partialSince : undefined;
+    const isAwaited = this.#buffer.hasPartial && (this.#pauses & PAUSE.CLOSING) === 0;
+    return isAwaited ? this.#partialSince : undefined;
   }
 
   get metadata(): ConnectionMetadata {
@@ -389,14 +442,28 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   setPaused(reason: number, isPaused: boolean): void {
     if (this.#isLingering) return;
     const before = this.#pauses;
+    const wasPausedByBroker = this.isPausedByBroker;
     this.#pauses = isPaused ? before | reason : before & ~reason;
+    if (this.isPausedByBroker !== wasPausedByBroker) this.#measurePause(wasPausedByBroker);
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
-    if (before !== 0 && this.#pauses === 0) {
-      // The peer only seemed silent, because the broker did not read.
-      this.#lastActivityAt = performance.now();
-      this.#partialSince = this.#lastActivityAt;
-      this.#socket.resume();
+    // It may lead to the next pause.
+    if (reason === PAUSE.SERVER && !isPaused) for (const proceed of this.#postponed.splice(0)) proceed();
+    if (before !== 0 && this.#pauses === 0) this.#socket.resume();
+  }
+
+  /** The peer only seems silent while the broker does not read. */
+  #measurePause(isOver: boolean): void {
+    const now = performance.now();
+    if (isOver) {
+      this.#pausedTime += now - this.#pausedAt;
+      this.#shiftClocks(now - this.#pausedAt, now);
     }
+    this.#pausedAt = now;
+  }
+
+  #shiftClocks(delay: number, now: number): void {
+    this.#lastActivityAt = Math.min(now, this.#lastActivityAt + delay);
+    this.#partialSince = Math.min(now, this.#partialSince + delay);
   }
 
   /** @internal Stops reading for good. What was received is processed. */
@@ -408,8 +475,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** @internal Extends the peer's deadlines by the time for which the event loop was blocked. @param delay in ms */
   shiftDeadlines(delay: number): void {
     const now = performance.now();
-    this.#lastActivityAt = Math.min(now, this.#lastActivityAt + delay);
-    this.#partialSince = Math.min(now, this.#partialSince + delay);
+    this.#shiftClocks(delay, now);
     this.outbox.shiftDeadlines(delay, now);
   }
 
@@ -491,6 +557,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#closeReason ??= reason;
     this.setState('disconnecting');
     this.setPaused(PAUSE.CLOSING, true);
+    this.#postponed = [];
     this.#leave();
     this.flush();
     this.#startGrace(grace);
@@ -609,7 +676,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       if (!this.#socket.destroyed) this.#unwritten = 0;
     });
     this.#buffer.end();
-    this.lane.after(() => {
+    this.#afterReceived(() => {
       const handled = this.beforeEnd?.() ?? Promise.resolve();
       const answered = this.#pipeline.whenAnswered(this);
       void Promise.allSettled([handled, answered]).then(() => this.disconnect('peer'));
@@ -626,6 +693,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly #onClose = (hadError: boolean): void => {
     this.#buffer.scanDeferred();
     this.#buffer.close();
+    this.#postponed = [];
     clearInterval(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');

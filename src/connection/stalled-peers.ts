@@ -37,8 +37,8 @@ export function closePartial(
   const latest = performance.now() - timeout;
   const reason = 'partial_message';
   for (const connection of [...connections]) {
-    const { isPaused, partialSince } = connection;
-    if (isPaused || (partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
+    const { isPausedByBroker, partialSince } = connection;
+    if (isPausedByBroker || (partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
     connectionLogger(logger, connection).warn({ reason }, 'message not completed in time');
     onClosing(connection);
     void connection.disconnect(reason);

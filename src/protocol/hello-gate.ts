@@ -1,9 +1,10 @@
 // Authenticates peers that need a token. Their first message must be a `hello`, which is read here and not in a worker.
-// Before that, no other message is validated, and no reply contains validation results.
+// Before that, no other message is validated, and no reply contains validation results. Also finds out whom messages
+// are for before they go to a worker.
 
 import { isUtf8 } from 'node:buffer';
 import type { FrameRange } from '../memory/slab-pool.js';
-import type { MessageType } from '../messages/message-registry.js';
+import type { MessageDirection, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import { type Framing, messageEnds, messageStart } from '../wire/framing.js';
 import { decodeJson } from '../wire/safe-json.js';
@@ -54,7 +55,7 @@ export class HelloGate<P extends Peer> {
     const from = messageStart(bytes, start, end);
     if (from === end) return end;
     const [next = end] = messageEnds(bytes, from, end, framing, delimiter, 1);
-    const message = bytes.subarray(from, bytes[next - 1] === delimiter ? next - 1 : next);
+    const message = this.#messageIn(bytes, from, next);
     const object = this.#parseObject(message);
     const hello = object?.type === 'hello' ? this.#validator.check(object, false) : undefined;
     if (hello?.ok !== true) {
@@ -69,6 +70,26 @@ export class HelloGate<P extends Peer> {
     this.#events.onHello(hello.type);
     this.#control.handle(connection, hello.type, message);
     return connection.isOpen ? next : end;
+  }
+
+  /** Whether a range has only messages of these directions, of at most 64 KB. */
+  hasOnly(directions: ReadonlySet<MessageDirection>, { slab, start, end }: FrameRange): boolean {
+    const { framing, delimiter } = this.#settings;
+    const { bytes } = slab.arena;
+    let from = messageStart(bytes, start, end);
+    for (const next of [...messageEnds(bytes, from, end, framing, delimiter), end]) {
+      if (from === end) return true;
+      const type = this.#parseObject(this.#messageIn(bytes, from, next))?.type;
+      const direction = typeof type === 'string' ? this.#validator.registry.get(type)?.direction : undefined;
+      if (direction === undefined || !directions.has(direction)) return false;
+      from = messageStart(bytes, next, end);
+    }
+    return true;
+  }
+
+  /** The message at `from`, without its delimiter. */
+  #messageIn(bytes: Buffer, from: number, next: number): Buffer {
+    return bytes.subarray(from, bytes[next - 1] === this.#settings.delimiter ? next - 1 : next);
   }
 
   /** Parses a JSON object that is not longer than a `hello` may be. */

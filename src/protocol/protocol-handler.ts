@@ -10,7 +10,7 @@ import type { Fleet } from '../fleet/fleet.js';
 import { type MessageLog, NEVER } from '../log/message-log.js';
 import type { FrameRange } from '../memory/slab-pool.js';
 import type { JobSeed } from '../messages/job-key.js';
-import type { MessageRegistry, MessageType } from '../messages/message-registry.js';
+import type { MessageDirection, MessageRegistry, MessageType } from '../messages/message-registry.js';
 import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 import type { CrawlerRouter } from '../routing/crawler-router.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
@@ -304,6 +304,11 @@ export class ProtocolHandler<P extends Peer> {
    */
   authenticate(connection: P, range: FrameRange): number {
     return this.#helloGate.authenticate(connection, range);
+  }
+
+  /** @internal Whether a range has only messages of these directions. */
+  hasOnly(directions: ReadonlySet<MessageDirection>, range: FrameRange): boolean {
+    return this.#helloGate.hasOnly(directions, range);
   }
 
   /** @internal Disconnects a peer that has not sent the required `hello` first. */

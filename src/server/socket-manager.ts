@@ -511,7 +511,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   /** @param loopback if the peer is code in this process: it needs no token, and resends messages of this crawler */
   #accept(socket: Socket, loopback?: { readonly crawlerId: string | undefined }): void {
-    if (this.#pipeline === undefined || this.#pool.isFull || this.#state !== 'running') {
+    if (this.#pipeline === undefined || this.#state !== 'running' || !this.#makeRoom(this.#pipeline)) {
       const code = this.#state === 'running' ? 'MAX_CONNECTIONS' : 'SHUTTING_DOWN';
       if (code === 'MAX_CONNECTIONS') this.#pool.reject();
       socket.on('error', () => {});
@@ -529,6 +529,22 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#pipeline.flow.add(connection);
     this.#pool.add(connection);
     this.#pipeline.expectHello(connection);
+  }
+
+  /**
+   * While reading is paused, the broker does not notice that peers have gone. So that those do not keep others out, who may
+   * be needed to end the pause, the oldest connection of which it has processed nothing yet makes room for a new one.
+   * @returns whether there is room
+   */
+  #makeRoom({ flow }: Pipeline): boolean {
+    if (!this.#pool.isFull) return true;
+    const oldest = flow.isPaused ? this.#pool.oldestReplaceable() : undefined;
+    if (oldest === undefined) return false;
+    this.#pool.reject();
+    oldest.reply(errorLine('MAX_CONNECTIONS', {}, this.#delimiter));
+    this.#pool.remove(oldest.id, 'MAX_CONNECTIONS');
+    oldest.destroy();
+    return true;
   }
 
   #emitMessages(

@@ -185,18 +185,26 @@ describe('long messages whose end does not come', () => {
     expect(memory()).toMatchObject({ partialBytes: 0, waitingForPartials: 0 });
   });
 
-  test('a connection that holds a partial slot while others wait is closed', async () => {
-    const { manager, connect } = await startPlainBroker({ maxPartialBytes: MiB });
+  test('a connection that holds a partial slot while others wait is closed, also if it reads nothing', async () => {
+    const { manager, connect } = await startPlainBroker({ maxPartialBytes: 2 * MiB });
     const begun = `{"type":"x","pad":"${'x'.repeat(100_000)}`;
-    const [first, second] = [await connect(), await connect()];
+    const [first, deaf] = [await connect(), await connect()];
     first.write(begun);
-    await until(() => manager.getMetrics().memory.partialBytes > 100_000);
-    second.write(begun);
-    await first.closed;
+    deaf.write(begun);
+    await until(() => manager.getMetrics().memory.partialBytes > 200_000);
+    deaf.socket.pause();
+    const held = manager.getConnectionPool().all()[1];
+    held?.sendRaw(Buffer.alloc(MiB)).catch(() => {});
+    await until(() => held?.isPaused === true);
+    const others = [await connect(), await connect()];
+    for (const other of others) other.write(begun);
+    await Promise.all([first.closed, until(() => manager.getConnectionPool().size === 2)]);
     expect(first.errors).toEqual(['RATE_LIMITED']);
-    second.write('"}\n');
-    await second.settled();
-    expect(second.errors).toEqual(['UNKNOWN_TYPE']);
+    for (const other of others) {
+      other.write('"}\n');
+      await other.settled();
+      expect(other.errors).toEqual(['UNKNOWN_TYPE']);
+    }
   });
 });
 

@@ -409,6 +409,55 @@ describe('a log without room, whose messages a cursor has not read', () => {
     expect(manager.getMetrics().durableLog?.end).toBe(count);
     expect(reader.messages.filter(({ type }) => type === 'gap')).toEqual([]);
   });
+
+  test('block: does not read what others send who connect meanwhile, and they keep no reader out', async () => {
+    const maxConnections = 6;
+    const { connect, manager } = await startDurable({ ...SMALL, logFull: 'block', maxConnections });
+    const first = await readerOf(connect);
+    const peer = await connect();
+    const count = 720;
+    for (let number = 0; number < count; number++) peer.write(numberedBig(number));
+    await until(() => manager.getMetrics().flow.isPaused);
+    await first.close();
+    await until(() => manager.getMetrics().protocol.subscriptions === 0);
+    const { memory, protocol } = manager.getMetrics();
+    for (let visit = 0; visit < 20; visit++) (await connect()).socket.end(numbered(1, 0));
+    const reader = await readerOf(connect);
+    expect(manager.getMetrics().protocol.received).toBe(protocol.received);
+    expect(manager.getMetrics().memory.heldBytes).toBe(memory.heldBytes);
+    await Promise.all([peer.settled(), acknowledgeUntil(reader, () => peer.pongs > 0)]);
+    // Of those who were not replaced, everything arrives.
+    await until(() => manager.getMetrics().durableLog?.end === count + maxConnections - 2);
+    expect(manager.getMetrics().protocol.rejected).toEqual({});
+  });
+});
+
+test('a reader of the log is read while others are not, until it publishes messages; those are not lost', async () => {
+  const { connect, manager } = await startDurable({
+    logExcludedTypes: ['job_progress'],
+    maxPendingBytes: '256k',
+  });
+  const [slow, reader, publisher] = [await connect(), await connect(), await connect()];
+  await slow.subscribe({ overflow: 'block' });
+  await reader.subscribe({ from: 'new', types: ['job_started'] });
+  const connection = manager.getConnectionPool().all()[1];
+  slow.socket.pause();
+  for (let number = 0; !manager.getMetrics().flow.isPaused; number += 100) {
+    publisher.write(numberedBlock(0, number, number + 100));
+    await until(() => !publisher.socket.writableNeedDrain || manager.getMetrics().flow.isPaused);
+  }
+  // Messages to crawlers are in the way of no acknowledgement.
+  reader.say('job_cancel', { job_id: 'job-unknown' });
+  await reader.settled();
+  expect(reader.errors).toEqual(['NO_RECIPIENT']);
+  const count = 20_000;
+  reader.write(numberedBlock(1, 0, count));
+  await until(() => connection?.isPaused === true);
+  expect(connection?.statistics.messagesReceived).toBe(1);
+  slow.socket.resume();
+  await reader.settled();
+  await slow.settled();
+  expect(ledgerOf(slow).faults(1, count)).toEqual([]);
 });
 
 describe('a folder', () => {

@@ -35,6 +35,23 @@ describe('connections', () => {
     await Promise.all([...peers, late].map((peer) => peer.close()));
   });
 
+  test('of peers that have gone while nothing is read make room for others', async () => {
+    const { manager, connect } = await startPlainBroker({ maxConnections: 5, maxPendingBytes: '256k' });
+    const slow = await (await connect()).subscribe({ overflow: 'block' });
+    slow.socket.pause();
+    const crawler = await connect();
+    while (!manager.getMetrics().flow.isPaused) {
+      crawler.write(line({ ...VALID.heartbeat, note: 'x'.repeat(20_000) }));
+      await until(() => !crawler.socket.writableNeedDrain || manager.getMetrics().flow.isPaused);
+    }
+    for (let visit = 0; visit < 10; visit++) await (await connect()).close();
+    const late = await connect();
+    expect(manager.getConnectionPool().size).toBe(5);
+    slow.socket.resume();
+    await Promise.all([slow, crawler, late].map((peer) => peer.settled()));
+    await until(() => manager.getConnectionPool().size === 3);
+  });
+
   test('that come and go leave nothing behind', async () => {
     const { manager, socketPath } = await startPlainBroker();
     let accepted = 0;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { PAUSE } from '#src/connection/connection-state.js';
-import { startBroker, until } from '../support/broker.js';
+import { startBroker, startPlainBroker, until } from '../support/broker.js';
 import { line, VALID } from '../support/messages.js';
 
 test('pings peers that it does not read from, but for plain crawlers, until it reads again', async () => {
@@ -36,6 +36,34 @@ test('pings peers that it does not read from, but for plain crawlers, until it r
   const before = app.lines.length;
   await more(3);
   expect(app.lines).toHaveLength(before);
+});
+
+test('no time passes for peers while the broker does not read, and none is forgotten', async () => {
+  const { manager, connect } = await startPlainBroker();
+  const peer = await connect();
+  await peer.settled();
+  peer.write('{"type":"job_started"');
+  const [connection] = manager.getConnectionPool().all();
+  if (connection === undefined) throw new Error('not connected');
+  await until(() => connection.partialSince !== undefined);
+  const clocks = () => [connection.lastActivityAt, connection.partialSince ?? 0];
+  const pause = async (reason: number): Promise<number> => {
+    const before = clocks();
+    const start = performance.now();
+    connection.setPaused(reason, true);
+    await until(() => performance.now() - start > 10);
+    connection.setPaused(reason, false);
+    const [first = 0, second] = clocks().map((time, index) => time - (before[index] ?? 0));
+    expect(second).toBeCloseTo(first);
+    return first;
+  };
+  for (let round = 0; round < 3; round++) {
+    const silence = performance.now() - connection.lastActivityAt;
+    expect(await pause(PAUSE.SERVER)).toBeGreaterThan(10);
+    expect(performance.now() - connection.lastActivityAt).toBeGreaterThan(silence);
+    // It could read its replies.
+    expect(await pause(PAUSE.UNREAD)).toBe(0);
+  }
 });
 
 test('few bytes for a peer, among very many for others, do not wait until there are more', async () => {

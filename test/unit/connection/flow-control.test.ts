@@ -11,6 +11,7 @@ const MiB = 1024 * 1024;
 class FakeConnection {
   readonly lane = { pendingBytes: 0 };
   readonly log: string[] = [];
+  lastActivityAt = 0;
 
   setPaused(reason: number, isPaused: boolean): void {
     this.log.push(`${isPaused ? 'pause' : 'resume'} ${reason}`);
@@ -47,6 +48,22 @@ test('a blocked subscriber pauses all connections; once it has caught up, the lo
   held = 750;
   flow.update();
   expect(connection.log).toEqual([`pause ${PAUSE.SERVER}`, `resume ${PAUSE.SERVER}`]);
+});
+
+test('those that were not read for the longest time are resumed first', () => {
+  const resumed: number[] = [];
+  const connections = [30, 10, 20].map((time) => {
+    const connection = new FakeConnection();
+    connection.lastActivityAt = time;
+    connection.setPaused = (_, isPaused) => void (isPaused || resumed.push(time));
+    return connection;
+  });
+  let held = 1001;
+  const flow = new FlowControl({ maxBufferedBytes: 1000, maxConnectionBytes: MiB }, () => held, connections);
+  flow.update();
+  held = 0;
+  flow.update();
+  expect(resumed).toEqual([10, 20, 30]);
 });
 
 test('a connection is paused above its own budget, until three quarters of it are pending', () => {

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 interface Fake extends HealthSubject {
   lastActivityAt: number;
   lastHeartbeatAt: number | undefined;
-  isPaused: boolean;
+  isPausedByBroker: boolean;
   latency: number;
   statistics: { messagesReceived: number; messagesRejected: number };
 }
@@ -37,7 +37,7 @@ function crawler(id: string, lastHeartbeatAt?: number): Fake {
     id,
     role: 'crawler',
     isOpen: true,
-    isPaused: false,
+    isPausedByBroker: false,
     lastActivityAt: 0,
     lastHeartbeatAt,
     latency: 0,
@@ -106,7 +106,7 @@ describe('silence', () => {
   });
 
   test('who only listens, and who is not read from, may be silent', () => {
-    crawler('a', 0).isPaused = true;
+    crawler('a', 0).isPausedByBroker = true;
     crawler('b', 0);
     silent.add('b');
     now = 1e9;

@@ -8,7 +8,7 @@ const LONG = 100_000;
 
 /** The part of a connection that the budget uses. */
 class FakeConnection {
-  isPaused = false;
+  isPausedByBroker = false;
   readonly log: string[] = [];
 
   setPaused(reason: number, isPaused: boolean): void {
@@ -76,9 +76,9 @@ test('who is paused by the broker does not lose its slot meanwhile', () => {
   update(a, LONG);
   update(b, LONG);
   vi.advanceTimersByTime(1600);
-  a.isPaused = true;
+  a.isPausedByBroker = true;
   vi.advanceTimersByTime(20_000);
-  a.isPaused = false;
+  a.isPausedByBroker = false;
   vi.advanceTimersByTime(600);
   expect(overdue).toEqual([]);
   vi.advanceTimersByTime(400);
@@ -91,12 +91,12 @@ test('who is paused again and again loses its slot once it was read for about 2 
   update(b, LONG);
   for (let toggles = 0; toggles < 60; toggles++) {
     vi.advanceTimersByTime(50);
-    a.isPaused = !a.isPaused;
+    a.isPausedByBroker = !a.isPausedByBroker;
   }
   expect(overdue).toEqual([]);
   for (let toggles = 0; toggles < 60; toggles++) {
     vi.advanceTimersByTime(50);
-    a.isPaused = !a.isPaused;
+    a.isPausedByBroker = !a.isPausedByBroker;
   }
   expect(overdue).toContain(a);
 });

@@ -1,5 +1,7 @@
+import type { SocketConnection } from 'sluice';
 import { describe, expect, test } from 'vitest';
-import { sharePlainBroker, startPlainBroker } from '../../support/broker.js';
+import { PAUSE } from '#src/connection/connection-state.js';
+import { sharePlainBroker, startPlainBroker, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 import type { Peer } from '../../support/peer.js';
 
@@ -71,6 +73,23 @@ test('a peer that stays silent, or sends blanks, is closed after helloTimeout; o
   for (const { errors } of peers) expect(errors).toEqual(['UNAUTHORIZED']);
   await crawler.settled();
   expect(manager.getConnectionPool().size).toBe(1);
+});
+
+test('who is not read in the meantime is not closed after helloTimeout, but once it was read for so long', async () => {
+  const { manager, connect } = await startPlainBroker({ auth: { tokens }, helloTimeout: 20 });
+  const paused: SocketConnection[] = [];
+  manager.on('connection_added', ({ connection }) => {
+    connection.setPaused(PAUSE.SERVER, true);
+    paused.push(connection);
+  });
+  const [prompt, silent] = [await connect(), await connect()];
+  prompt.write(hello(CRAWLER));
+  const start = performance.now();
+  await until(() => performance.now() - start > 60);
+  for (const connection of paused) connection.setPaused(PAUSE.SERVER, false);
+  await prompt.next('welcome');
+  await silent.closed;
+  expect([prompt.errors, silent.errors]).toEqual([[], ['UNAUTHORIZED']]);
 });
 
 test('who needs no token may stay silent', async () => {
