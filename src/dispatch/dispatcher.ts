@@ -133,6 +133,8 @@ export class Dispatcher {
   readonly #backlog: Backlog;
   #busyTime = 0;
   #flushScheduled = false;
+  /** While settling a batch took long in this turn of the event loop: resolves in the next one. */
+  #nextTurn: Promise<void> | undefined;
   #closed = false;
   #batches = 0;
   #inlineBatches = 0;
@@ -326,15 +328,29 @@ export class Dispatcher {
     });
     const answeredAt = performance.now();
     this.#backlog.done(batch, answeredAt);
+    // Other batches that were validated meanwhile. Between them, the event loop reads from and writes to all connections.
+    while (this.#nextTurn !== undefined) await this.#nextTurn;
+    const settlingAt = performance.now();
     // How long the verdict waited to be read does not count: that is other work of this thread, whatever the batch.
     const { duration } = verdict ?? { duration: answeredAt - takenAt };
     this.#busyTime += duration;
     if (verdict !== undefined) this.#settle(chunks, verdict);
+    const settling = performance.now() - settlingAt;
+    if (settling > LONG_BATCH) this.#endTurn();
     // A slow batch takes long because of a single message: smaller batches would not help.
-    if (!isSlow) this.#adjustBatches(duration, performance.now() - answeredAt);
+    if (!isSlow) this.#adjustBatches(duration, settling);
     this.#running.delete(batch);
     this.#flush();
     this.#resolveIdle();
+  }
+
+  #endTurn(): void {
+    this.#nextTurn = new Promise((resolve) => {
+      setImmediate(() => {
+        this.#nextTurn = undefined;
+        resolve();
+      });
+    });
   }
 
   /**

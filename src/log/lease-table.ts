@@ -1,5 +1,8 @@
 // Who works on which messages of a log, for the members of one work group, and which messages wait to be delivered again.
-// Bookkeeping only: it has no clock, and reads nothing.
+// Bookkeeping only: it has no clock, and reads nothing. A group may have tens of thousands of leases, so nothing here visits
+// all of them.
+
+import { firstIndex, SortedList } from './sorted-list.js';
 
 /** Messages that were delivered together, and are acknowledged or given back together or in parts. */
 export interface Lease {
@@ -11,6 +14,8 @@ export interface Lease {
   readonly delivery: number;
   /** The offset after the last message of that delivery: more messages may have been delivered than are left. */
   readonly end: number;
+  /** Whether that delivery counts as failed. */
+  readonly isFailed: boolean;
 }
 
 /** A lease that nobody has. @typeParam M the members */
@@ -19,8 +24,6 @@ export interface WaitingLease<M> extends Lease {
   readonly notBefore: number;
   /** The member that may still acknowledge it: it took too long, and may just be slow. */
   readonly previous: M | undefined;
-  /** Whether its latest delivery counts as failed. */
-  readonly isFailed: boolean;
 }
 
 /** What happens to messages after a failure. */
@@ -31,30 +34,51 @@ export interface RetryPolicy {
   notBefore(failures: number): number;
 }
 
-/** What a member has. */
-interface Holding {
-  /** In the order in which it got them. */
-  readonly leases: Lease[];
-  /** Whether that is also the order of the messages. It is not if it got some that another member had before. */
-  isSorted: boolean;
+/** Leases of one member. */
+class LeaseSet<L extends Lease> {
+  readonly byOffset = new SortedList<L>(byFirst);
+  readonly byDelivery = new SortedList<L>((a, b) => a.delivery - b.delivery || byFirst(a, b));
   /** Number of messages. */
-  count: number;
-}
+  count = 0;
 
-/** Up to this number of leases, each is inserted where it belongs; more are sorted together with all others. */
-const MAX_INSERTED = 8;
+  replace(removed: readonly L[], added: readonly L[]): void {
+    this.byOffset.replace(removed, added);
+    this.byDelivery.replace(removed, added);
+    this.count += messagesIn(added) - messagesIn(removed);
+  }
+
+  /** What is left of the delivery that contained the message before a position. */
+  containing(position: number): L | undefined {
+    // The ends ascend, too: a member that has failed messages of a delivery gets them again once it has none left of it.
+    const { items } = this.byOffset;
+    const lease = items[firstIndex(items, ({ end }) => end >= position)];
+    return firstOf(lease) < position ? lease : undefined;
+  }
+
+  /** Those that have messages from one offset up to another. */
+  between(from: number, to: number): L[] {
+    const { items } = this.byOffset;
+    const start = firstIndex(items, ({ offsets }) => endOf(offsets) > from);
+    const end = firstIndex(items, (lease) => firstOf(lease) >= to);
+    return items.slice(start, end);
+  }
+}
 
 /** @typeParam M the members */
 export class LeaseTable<M> {
   #end: number;
   #deliveries = 0;
-  readonly #held = new Map<M, Holding>();
-  /** The oldest messages first. */
-  #waiting: WaitingLease<M>[] = [];
-  /** Members that may still acknowledge waiting leases. */
-  readonly #late = new Set<M>();
+  readonly #held = new Map<M, LeaseSet<Lease>>();
+  readonly #waiting = new SortedList<WaitingLease<M>>(byFirst);
+  /** Number of messages that wait. */
+  #waitingMessages = 0;
+  /** Waiting leases that may be delivered again, and those that may not, as of the latest call of {@link due}. */
+  readonly #due = new SortedList<WaitingLease<M>>(byFirst);
+  readonly #delayed = new SortedList<WaitingLease<M>>((a, b) => a.notBefore - b.notBefore || byFirst(a, b));
+  /** Waiting leases, by the member that may still acknowledge them. */
+  readonly #late = new Map<M, LeaseSet<WaitingLease<M>>>();
   /** Offsets of messages that failed too often. */
-  readonly #dead = new Set<number>();
+  readonly #dead = new SortedList<number>((a, b) => a - b);
 
   /** @param start offset of the first message */
   constructor(start: number) {
@@ -68,21 +92,43 @@ export class LeaseTable<M> {
 
   /** All messages before this offset are settled: acknowledged, or removed because they failed too often. */
   get settled(): number {
-    let settled = Math.min(this.#end, firstOf(this.#waiting[0]));
-    for (const { leases } of this.#held.values())
-      for (const lease of leases) settled = Math.min(settled, firstOf(lease));
-    for (const offset of this.#dead) settled = Math.min(settled, offset);
+    let settled = Math.min(this.#end, firstOf(this.#waiting.first), this.#dead.first ?? this.#end);
+    for (const { byOffset } of this.#held.values()) settled = Math.min(settled, firstOf(byOffset.first));
     return settled;
   }
 
   /** Leases that nobody has, the oldest messages first. */
   get waiting(): readonly WaitingLease<M>[] {
-    return this.#waiting;
+    return this.#waiting.items;
   }
 
-  /** Offsets of messages that failed too often, until they are {@link remove}d. */
-  get dead(): ReadonlySet<number> {
-    return this.#dead;
+  /** Number of messages in leases that nobody has. */
+  get waitingMessages(): number {
+    return this.#waitingMessages;
+  }
+
+  isWaiting(lease: WaitingLease<M>): boolean {
+    return this.#waiting.has(lease);
+  }
+
+  /** Of the waiting leases that may be delivered again, the one with the oldest messages. @param now never decreases */
+  due(now: number): WaitingLease<M> | undefined {
+    const due = this.#delayed.until(({ notBefore }) => notBefore > now);
+    if (due.length > 0) {
+      this.#delayed.replace(due, []);
+      this.#due.replace([], due);
+    }
+    return this.#due.first;
+  }
+
+  /** When the next of the leases that were not {@link due} may be delivered again; `undefined` if all were. */
+  get nextDue(): number | undefined {
+    return this.#delayed.first?.notBefore;
+  }
+
+  /** Offsets of messages that failed too often, ascending, until they are {@link remove}d. */
+  get dead(): readonly number[] {
+    return this.#dead.items;
   }
 
   /** Number of messages that members have. */
@@ -92,8 +138,9 @@ export class LeaseTable<M> {
     return total;
   }
 
+  /** In the order in which it got them. */
   leasesOf(member: M): readonly Lease[] {
-    return this.#held.get(member)?.leases ?? [];
+    return this.#held.get(member)?.byDelivery.items ?? [];
   }
 
   /** Number of messages that a member has. */
@@ -114,14 +161,13 @@ export class LeaseTable<M> {
 
   /** A member gets a waiting lease. */
   take(member: M, lease: WaitingLease<M>): void {
-    this.#remove(lease);
+    this.#replaceWaiting([lease], []);
     this.#hold(member, lease.offsets, lease.failures);
   }
 
   /** Messages of a waiting lease do not exist any more. @param before those before this offset */
   forget(lease: WaitingLease<M>, before: number): void {
-    this.#remove(lease);
-    this.#wait(without(lease, 0, before));
+    this.#replaceWaiting([lease], without(lease, 0, before));
   }
 
   /**
@@ -130,19 +176,17 @@ export class LeaseTable<M> {
    * even if their offsets are lower.
    */
   acknowledge(member: M, position: number): void {
-    const leases = this.leasesOf(member);
-    const late = this.#lateLeasesOf(member);
-    const contains = (one: Lease) => firstOf(one) < position && position <= one.end;
-    const lease = leases.find(contains) ?? late.find(contains);
-    if (lease === undefined) return;
-    const left = <L extends Lease>(one: L) => {
-      if (one.delivery !== lease.delivery) return one.delivery < lease.delivery ? [] : [one];
-      return without(one, 0, position);
-    };
-    const later = leases.findIndex(({ delivery }) => delivery > lease.delivery);
-    this.#replace(member, 0, later === -1 ? leases.length : later, left);
-    if (late.length > 0)
-      this.#waiting = this.#waiting.flatMap((one) => (one.previous === member ? left(one) : [one]));
+    const latest =
+      this.#held.get(member)?.containing(position) ?? this.#late.get(member)?.containing(position);
+    if (latest === undefined) return;
+    /** Whether all of it was delivered later, or is after the position. */
+    const isLeft = (lease: Lease) =>
+      lease.delivery > latest.delivery || (lease.delivery === latest.delivery && firstOf(lease) >= position);
+    this.#replace(
+      member,
+      ({ byDelivery }) => byDelivery.until(isLeft),
+      (lease) => (lease.delivery < latest.delivery ? [] : without(lease, 0, position)),
+    );
   }
 
   /**
@@ -150,13 +194,8 @@ export class LeaseTable<M> {
    * @param ranges offset of the first message, and after the last one, of each range
    */
   settle(member: M, ranges: readonly (readonly number[])[]): void {
-    if (ranges.length === 0) return;
-    const settled = new Ranges(ranges);
-    this.#replaceBetween(member, settled.start, settled.end, (lease) => settled.cutFrom(lease));
-    if (this.#lateLeasesOf(member).length > 0)
-      this.#waiting = this.#waiting.flatMap((one) =>
-        one.previous === member ? settled.cutFrom(one) : [one],
-      );
+    for (const [from = 0, to = 0] of ranges)
+      if (to > from) this.#replaceBetween(member, from, to, (lease) => without(lease, from, to));
   }
 
   /**
@@ -165,19 +204,14 @@ export class LeaseTable<M> {
    */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const failed: WaitingLease<M>[] = [];
-    const cutFrom = <L extends Lease>(lease: L, isFailed: boolean): L[] => {
+    this.#replaceBetween(member, from, to, (lease) => {
       const { taken: offsets, left } = takeOut(lease, from, to);
-      const failures = lease.failures + (isFailed ? 0 : 1);
+      const failures = lease.failures + (lease.isFailed ? 0 : 1);
       if (offsets.length > 0)
         failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
       return left;
-    };
-    this.#replaceBetween(member, from, to, (lease) => cutFrom(lease, false));
-    if (this.#lateLeasesOf(member).length > 0)
-      this.#waiting = this.#waiting.flatMap((one) =>
-        one.previous === member ? cutFrom(one, one.isFailed) : [one],
-      );
-    this.#wait(failed);
+    });
+    this.#replaceWaiting([], failed);
   }
 
   /**
@@ -188,61 +222,66 @@ export class LeaseTable<M> {
    */
   release(member: M, policy: RetryPolicy | undefined, isLate = false): void {
     const previous = isLate ? member : undefined;
-    if (isLate) this.#late.add(member);
-    else this.#late.delete(member);
     const released = this.leasesOf(member).flatMap((lease, index) =>
       index > 0 || policy === undefined
         ? [{ ...lease, notBefore: 0, previous, isFailed: false }]
         : this.#putBack({ ...lease, failures: lease.failures + 1 }, policy, previous),
     );
     this.#held.delete(member);
-    this.#wait(released);
+    this.#replaceWaiting([], released);
   }
 
   /** A message that failed too often is stored elsewhere. */
   remove(offset: number): void {
-    this.#dead.delete(offset);
+    this.#dead.replace([offset], []);
   }
 
   #hold(member: M, offsets: readonly number[], failures: number): void {
-    const lease = { offsets, failures, delivery: ++this.#deliveries, end: endOf(offsets) };
-    const holding = this.#held.get(member) ?? { leases: [], isSorted: true, count: 0 };
-    holding.isSorted &&= endOf(holding.leases.at(-1)?.offsets ?? []) <= firstOf(lease);
-    holding.leases.push(lease);
-    holding.count += offsets.length;
-    this.#held.set(member, holding);
+    const delivery = ++this.#deliveries;
+    const held = this.#held.get(member) ?? new LeaseSet();
+    held.replace([], [{ offsets, failures, delivery, end: endOf(offsets), isFailed: false }]);
+    this.#held.set(member, held);
   }
 
-  /** The waiting leases that a member may still acknowledge. */
-  #lateLeasesOf(member: M): WaitingLease<M>[] {
-    if (!this.#late.has(member)) return [];
-    const late = this.#waiting.filter(({ previous }) => previous === member);
-    if (late.length === 0) this.#late.delete(member);
-    return late;
+  #replaceBetween(
+    member: M,
+    from: number,
+    to: number,
+    replacement: <L extends Lease>(lease: L) => L[],
+  ): void {
+    this.#replace(member, (leases) => leases.between(from, to), replacement);
   }
 
-  /** Replaces the leases of a member that have messages from one offset up to another. */
-  #replaceBetween(member: M, from: number, to: number, replacement: (lease: Lease) => Lease[]): void {
-    const { leases, isSorted } = this.#held.get(member) ?? { leases: [], isSorted: false };
-    const { length } = leases;
-    const start = isSorted ? firstIndex(length, (at) => endOf(leases[at]?.offsets ?? []) > from) : 0;
-    const end = isSorted ? firstIndex(length, (at) => firstOf(leases[at]) >= to) : length;
-    this.#replace(member, start, end, replacement);
+  /** Replaces leases that a member has, and those that it may still acknowledge. */
+  #replace(
+    member: M,
+    find: <L extends Lease>(leases: LeaseSet<L>) => L[],
+    replacement: <L extends Lease>(lease: L) => L[],
+  ): void {
+    const [held, late] = [this.#held.get(member), this.#late.get(member)];
+    if (held !== undefined) {
+      const leases = find(held);
+      held.replace(leases, leases.flatMap(replacement));
+      if (held.count === 0) this.#held.delete(member);
+    }
+    if (late !== undefined) {
+      const leases = find(late);
+      this.#replaceWaiting(leases, leases.flatMap(replacement));
+    }
   }
 
-  /**
-   * Replaces leases of a member. The others stay where they are: when it has many, most of them.
-   * @param start index of the first one
-   * @param end index after the last one
-   */
-  #replace(member: M, start: number, end: number, replacement: (lease: Lease) => Lease[]): void {
-    const holding = this.#held.get(member);
-    if (holding === undefined) return;
-    const before = holding.leases.slice(start, end);
-    const after = before.flatMap(replacement);
-    holding.leases.splice(start, before.length, ...after);
-    holding.count += messagesIn(after) - messagesIn(before);
-    if (holding.leases.length === 0) this.#held.delete(member);
+  /** Replaces waiting leases. All of them may still be acknowledged by the same member, or by none. */
+  #replaceWaiting(removed: readonly WaitingLease<M>[], added: readonly WaitingLease<M>[]): void {
+    this.#waiting.replace(removed, added);
+    this.#due.replace(removed, []);
+    this.#delayed.replace(removed, added);
+    this.#waitingMessages += messagesIn(added) - messagesIn(removed);
+    const previous = (removed[0] ?? added[0])?.previous;
+    if (previous === undefined) return;
+    const late = this.#late.get(previous) ?? new LeaseSet();
+    late.replace(removed, added);
+    if (late.count > 0) this.#late.set(previous, late);
+    else this.#late.delete(previous);
   }
 
   /**
@@ -256,76 +295,13 @@ export class LeaseTable<M> {
     const waiting = { ...lease, notBefore: policy.notBefore(failures), previous, isFailed: true };
     if (failures < policy.maxFailures) return [waiting];
     if (offsets.length === 1) {
-      for (const offset of offsets) this.#dead.add(offset);
+      this.#dead.replace([], offsets);
       return [];
     }
     const middle = Math.ceil((offsets.length + 1) / 2);
     const parts = [offsets.slice(0, 1), offsets.slice(1, middle), offsets.slice(middle)];
     return parts.flatMap((part) => (part.length > 0 ? [{ ...waiting, offsets: part }] : []));
   }
-
-  #wait(leases: readonly WaitingLease<M>[]): void {
-    if (leases.length <= MAX_INSERTED) {
-      for (const lease of leases) {
-        const isAfter = (at: number) => firstOf(this.#waiting[at]) > firstOf(lease);
-        this.#waiting.splice(firstIndex(this.#waiting.length, isAfter), 0, lease);
-      }
-      return;
-    }
-    // Two sorted lists in a row are sorted in linear time.
-    this.#waiting = [...this.#waiting, ...leases.toSorted(byFirst)].sort(byFirst);
-  }
-
-  #remove(lease: WaitingLease<M>): void {
-    this.#waiting.splice(this.#waiting.indexOf(lease), 1);
-  }
-}
-
-/** Sets of offsets. A member may have very many leases, of which each acknowledgement concerns a few. */
-class Ranges {
-  /** In order, and apart from each other. */
-  readonly #ranges: (readonly [start: number, end: number])[] = [];
-
-  constructor(ranges: readonly (readonly number[])[]) {
-    for (const [start = 0, end = 0] of ranges.toSorted(([a = 0], [b = 0]) => a - b)) {
-      if (end <= start) continue;
-      const last = this.#ranges.at(-1);
-      if (last === undefined || start > last[1]) this.#ranges.push([start, end]);
-      else this.#ranges[this.#ranges.length - 1] = [last[0], Math.max(last[1], end)];
-    }
-  }
-
-  /** Offset of the first message, and after the last one. */
-  get start(): number {
-    return this.#ranges[0]?.[0] ?? 0;
-  }
-
-  get end(): number {
-    return this.#ranges.at(-1)?.[1] ?? 0;
-  }
-
-  /** What is left of a lease without these messages. */
-  cutFrom<L extends Lease>(lease: L): L[] {
-    const after = endOf(lease.offsets);
-    let left = [lease];
-    const isBeyond = (at: number) => (this.#ranges[at]?.[1] ?? 0) > firstOf(lease);
-    for (let at = firstIndex(this.#ranges.length, isBeyond); (this.#ranges[at]?.[0] ?? after) < after; at++) {
-      const [start, end] = this.#ranges[at] as readonly [number, number];
-      left = left.flatMap((one) => without(one, start, end));
-    }
-    return left;
-  }
-}
-
-/** The index from which on a condition holds, as it does for no index before; `length` if it does for none. */
-function firstIndex(length: number, holds: (index: number) => boolean): number {
-  let [low, high] = [0, length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (holds(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 function messagesIn(leases: readonly Lease[]): number {
@@ -336,8 +312,8 @@ function messagesIn(leases: readonly Lease[]): number {
 function takeOut<L extends Lease>(lease: L, start: number, end: number) {
   const { offsets } = lease;
   if (firstOf(lease) >= end || endOf(offsets) <= start) return { taken: [], left: [lease] };
-  const from = firstIndex(offsets.length, (at) => (offsets[at] ?? 0) >= start);
-  const to = firstIndex(offsets.length, (at) => (offsets[at] ?? 0) >= end);
+  const from = firstIndex(offsets, (offset) => offset >= start);
+  const to = firstIndex(offsets, (offset) => offset >= end);
   const parts = [offsets.slice(0, from), offsets.slice(to)].filter(({ length }) => length > 0);
   const left: L[] = parts.map((part) => ({ ...lease, offsets: part }));
   return { taken: offsets.slice(from, to), left };

@@ -12,6 +12,8 @@ import type { Peer } from './peer.js';
 
 export interface FleetSubscriptionOptions {
   readonly id: string;
+  /** Name of the cursor that it moves, if it does. */
+  readonly cursor?: string | undefined;
   readonly delimiter: number;
   /** Whether it waits for its subscriber, and sends it positions. Else it is live. */
   readonly isPaced: boolean;
@@ -67,6 +69,10 @@ export class FleetSubscription<P extends Peer> implements StreamTarget {
 
   get id(): string {
     return this.#options.id;
+  }
+
+  get cursor(): string | undefined {
+    return this.#options.cursor;
   }
 
   /**

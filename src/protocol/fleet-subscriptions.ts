@@ -5,7 +5,7 @@ import { parseFleetPosition } from '../fleet/fleet-position.js';
 import type { StreamReader } from '../fleet/stream-reader.js';
 import { isFleetPosition } from '../log/log-start.js';
 import type { Issue } from '../messages/issues.js';
-import { brokerSchemas, FLEET_POSITION_PATTERN, type MessageMap } from '../messages/messages.js';
+import { brokerSchemas, FLEET_POSITION_PATTERN } from '../messages/messages.js';
 import { PRESENCE } from '../messages/type-patterns.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import { decodeJsonText, MAX_DEPTH } from '../wire/safe-json.js';
@@ -16,7 +16,6 @@ import type { PresenceReport } from './presence.js';
 
 /** A cursor that a subscription moves. */
 interface CursorUse<P extends Peer> {
-  readonly name: string;
   readonly isManual: boolean;
   readonly subscription: FleetSubscription<P>;
   readonly reader: StreamReader;
@@ -88,6 +87,7 @@ export class FleetSubscriptions<P extends Peer> {
     const reader = isPaced ? this.#fleet.openReader(this.#fleet.startOf(data)) : this.#liveReader();
     const subscription: FleetSubscription<P> = new FleetSubscription(connection, filter, {
       id,
+      cursor,
       delimiter: this.#delimiter,
       isPaced,
       holding: this.#holding,
@@ -106,32 +106,23 @@ export class FleetSubscriptions<P extends Peer> {
     });
     reader.targets.add(subscription);
     this.#subscriptions.add(subscription);
-    if (cursor !== undefined)
-      this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription, reader });
+    if (cursor !== undefined) this.#uses.set(cursor, { isManual: ack === 'manual', subscription, reader });
     const replaced = previous?.connection === connection ? undefined : previous?.connection;
     const isReady = this.#fleet.isConnected ? reader.ready : Promise.resolve();
     return { subscription, isReady, replaced };
   }
 
   /** Moves the cursor of a subscription. @returns why that is impossible, if it is */
-  acknowledge(connection: P, { id, position }: MessageMap['ack']['data']): Issue | undefined {
-    for (const { name, subscription, isManual, reader } of this.#uses.values()) {
-      if (subscription.connection !== connection || subscription.id !== id) continue;
-      if (!isManual) return ACK_NOT_MANUAL;
-      if (!FLEET_POSITION_PATTERN.test(position)) return NO_FLEET_POSITION;
-      const { sequence = 0 } = reader.position ?? {};
-      if (parseFleetPosition(position).sequence > sequence) return ACK_UNKNOWN_POSITION;
-      this.#fleet.cursors.set(name, position);
-      return undefined;
-    }
-    return ACK_UNKNOWN_ID;
-  }
-
-  /** Whether a subscription of this ID uses a cursor of the fleet. */
-  has(connection: P, id: string): boolean {
-    for (const { subscription } of this.#uses.values())
-      if (subscription.connection === connection && subscription.id === id) return true;
-    return false;
+  acknowledge(subscription: FleetSubscription<P>, position: string): Issue | undefined {
+    const { cursor = '' } = subscription;
+    const use = this.#uses.get(cursor);
+    if (use?.subscription !== subscription) return ACK_UNKNOWN_ID;
+    if (!use.isManual) return ACK_NOT_MANUAL;
+    if (!FLEET_POSITION_PATTERN.test(position)) return NO_FLEET_POSITION;
+    const { sequence = 0 } = use.reader.position ?? {};
+    if (parseFleetPosition(position).sequence > sequence) return ACK_UNKNOWN_POSITION;
+    this.#fleet.cursors.set(cursor, position);
+    return undefined;
   }
 
   #liveReader(): StreamReader {

@@ -12,6 +12,8 @@ import type { Peer } from './peer.js';
 
 export interface LogSubscriptionOptions {
   readonly id: string;
+  /** Name of the cursor that it moves, if it does. */
+  readonly cursor: string | undefined;
   readonly start: LogStart;
   readonly delimiter: number;
   /** Called with the offset after messages that were written to the subscriber. */
@@ -60,6 +62,10 @@ export class LogSubscription<P extends Peer> implements SubscriptionReader {
 
   get id(): string {
     return this.#options.id;
+  }
+
+  get cursor(): string | undefined {
+    return this.#options.cursor;
   }
 
   get connection(): P {

@@ -7,8 +7,8 @@ import { formatPosition, parsePosition } from '../log/position.js';
 import { StoredMessageFilter } from '../log/stored-messages.js';
 import type { Issue } from '../messages/issues.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
-import type { MessageMap } from '../messages/messages.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
+import type { SubscriptionReader } from '../routing/subscriptions.js';
 import { LogSubscription } from './log-subscription.js';
 import type { Peer } from './peer.js';
 
@@ -19,7 +19,6 @@ export function isStored({ from, cursor, ack, overflow }: SubscribeData): boolea
 
 /** A cursor that a subscription moves. */
 interface CursorUse<P extends Peer> {
-  readonly name: string;
   readonly isManual: boolean;
   readonly subscription: LogSubscription<P>;
 }
@@ -80,6 +79,7 @@ export class LogSubscriptions<P extends Peer> {
     const stored = new StoredMessageFilter(this.#registry, filter, this.#delimiter);
     const subscription: LogSubscription<P> = new LogSubscription(connection, this.#log, stored, {
       id,
+      cursor,
       start,
       delimiter: this.#delimiter,
       onWritten: (offset) => {
@@ -102,7 +102,7 @@ export class LogSubscriptions<P extends Peer> {
       const previous = this.#uses.get(cursor)?.subscription;
       previous?.stop();
       if (previous !== undefined && previous.connection !== connection) replaced = previous.connection;
-      this.#uses.set(cursor, { name: cursor, isManual: ack === 'manual', subscription });
+      this.#uses.set(cursor, { isManual: ack === 'manual', subscription });
       if (this.#log.cursors.get(cursor) === undefined) this.#log.moveCursor(cursor, start.offset);
     }
     return { subscription, position: formatPosition(position), replaced };
@@ -114,16 +114,16 @@ export class LogSubscriptions<P extends Peer> {
   }
 
   /** Moves the cursor of a subscription. @returns why that is impossible, if it is */
-  acknowledge(connection: P, { id, position }: MessageMap['ack']['data']): Issue | undefined {
-    for (const { name, subscription, isManual } of this.#uses.values()) {
-      if (subscription.connection !== connection || subscription.id !== id) continue;
-      const { epoch, offset } = parsePosition(position);
-      if (!isManual) return ACK_NOT_MANUAL;
-      if (epoch !== this.#log.epoch || offset > subscription.offset) return ACK_UNKNOWN_POSITION;
-      this.#log.moveCursor(name, offset);
-      return undefined;
-    }
-    return ACK_UNKNOWN_ID;
+  acknowledge(subscription: SubscriptionReader | undefined, position: string): Issue | undefined {
+    if (!(subscription instanceof LogSubscription)) return ACK_UNKNOWN_ID;
+    const { cursor = '', offset: read } = subscription;
+    const use = this.#uses.get(cursor);
+    if (use?.subscription !== subscription) return ACK_UNKNOWN_ID;
+    const { epoch, offset } = parsePosition(position);
+    if (!use.isManual) return ACK_NOT_MANUAL;
+    if (epoch !== this.#log.epoch || offset > read) return ACK_UNKNOWN_POSITION;
+    this.#log.moveCursor(cursor, offset);
+    return undefined;
   }
 }
 

@@ -9,6 +9,7 @@ import type { LastMessages } from '../routing/last-values.js';
 import type { SubscriptionReader, Subscriptions } from '../routing/subscriptions.js';
 import type { AccessControl } from './access.js';
 import type { FleetLastValues } from './fleet-last-values.js';
+import { FleetSubscription } from './fleet-subscription.js';
 import type { FleetSubscriptions } from './fleet-subscriptions.js';
 import type { LastValueReplay } from './last-value-replay.js';
 import { isStored, type LogSubscriptions } from './log-subscriptions.js';
@@ -209,17 +210,22 @@ export class SubscriptionHandler<P extends Peer> {
 
   /** Handles an `ack`. */
   acknowledge(connection: P, { data }: MessageMap['ack']): void {
-    const member = this.#subscriptions.readerOf(connection, data.id);
-    if (member instanceof WorkGroupMember) {
+    const reader = this.#subscriptions.readerOf(connection, data.id);
+    if (reader instanceof WorkGroupMember) {
       const { epoch, offset } = parsePosition(data.position);
-      if (epoch === this.#sources.epoch) member.acknowledge(offset, data.done);
+      if (epoch === this.#sources.epoch) reader.acknowledge(offset, data.done);
       else this.#replies.reject(connection, 'RULE_VIOLATION', 'ack', [POSITION_OF_OTHER_LOG]);
       return;
     }
-    const fleet = this.#sources.fleet;
-    const log = fleet?.has(connection, data.id) === true ? fleet : this.#sources.log;
-    const issue = log === undefined ? NO_LOG : log.acknowledge(connection, data);
+    const issue = this.#moveCursor(reader, data.position);
     if (issue !== undefined) this.#replies.reject(connection, 'RULE_VIOLATION', 'ack', [issue]);
+  }
+
+  /** @returns why that is impossible, if it is */
+  #moveCursor(reader: SubscriptionReader | undefined, position: string): Issue | undefined {
+    const { fleet, log } = this.#sources;
+    if (reader instanceof FleetSubscription) return fleet?.acknowledge(reader, position);
+    return log === undefined ? NO_LOG : log.acknowledge(reader, position);
   }
 
   /** Handles a `nack`. */

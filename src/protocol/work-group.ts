@@ -155,6 +155,10 @@ export class WorkGroup<P extends Peer> {
   readonly #members = new Set<WorkGroupMember<P>>();
   #reader: LogReader | undefined;
   #undelivered: Undelivered | undefined;
+  /** Reads messages that are delivered again. */
+  #rereader: LogReader | undefined;
+  /** What it has read last, as long as leases are due: often, several are of the same record. */
+  #reread: LoggedRun | undefined;
   /** Offsets of messages that failed too often and are being stored. */
   readonly #beingStored = new Set<number>();
   /** Member that gets no new messages until it has none left: failed messages are then delivered to it alone. */
@@ -189,8 +193,8 @@ export class WorkGroup<P extends Peer> {
   }
 
   get statistics(): WorkGroupStatistics {
-    const waiting = this.#table.waiting.reduce((sum, { offsets }) => sum + offsets.length, 0);
-    return { name: this.name, members: this.#members.size, held: this.#table.held, waiting };
+    const { held, waitingMessages: waiting } = this.#table;
+    return { name: this.name, members: this.#members.size, held, waiting };
   }
 
   /** Whether members can have this filter: all have the same one. Without members, it may change. */
@@ -284,8 +288,10 @@ export class WorkGroup<P extends Peer> {
         for (const member of [...this.#members]) this.#context.onUnreadable(member.connection, error);
       }
       this.#saveCursor();
+      if (this.#table.due(this.#checkedAt) === undefined) await this.#endRereading();
       if (this.#members.size > 0) await this.#wait();
     }
+    await this.#endRereading();
     const reader = this.#reader;
     this.#reader = undefined;
     this.#undelivered = undefined;
@@ -297,8 +303,8 @@ export class WorkGroup<P extends Peer> {
     this.#storeDeadLetters();
     const now = performance.now();
     this.#checkedAt = now;
-    if (this.#table.dead.size >= MAX_DEAD) return false;
-    const due = this.#table.waiting.find(({ notBefore }) => notBefore <= now);
+    const due = this.#table.due(now);
+    if (this.#table.dead.length >= MAX_DEAD) return false;
     if (due === undefined) this.#reserved = undefined;
     else {
       const member = due.failures === 0 ? this.#memberWithRoom() : this.#memberWithoutWork();
@@ -351,7 +357,7 @@ export class WorkGroup<P extends Peer> {
   #canGetMore(member: WorkGroupMember<P>): boolean {
     if (!this.#keepsUp(member)) return false;
     // What has failed is delivered alone, so that it is known what fails.
-    return !this.#table.leasesOf(member).some(({ failures }) => failures > 0);
+    return (this.#table.leasesOf(member)[0]?.failures ?? 0) === 0;
   }
 
   /** Whether a member is not late, and few bytes wait for it. If many do, the group goes on once they do not. */
@@ -418,29 +424,44 @@ export class WorkGroup<P extends Peer> {
 
   /** Delivers messages again. If they do not exist any more, that is reported. */
   async #deliverAgain(member: WorkGroupMember<P>, lease: WaitingLease<WorkGroupMember<P>>): Promise<boolean> {
-    const reader = this.#context.log.reader(lease.offsets[0] ?? 0);
-    try {
-      const part = await reader.next();
-      // Meanwhile, the member may have left, or a member that took too long may have acknowledged some of them.
-      if (!this.#table.waiting.includes(lease) || !this.#members.has(member)) return true;
-      if (part === undefined) throw new Error('the log ends before messages that were read');
-      if (isGap(part)) {
-        this.#skip(part);
-        this.#table.forget(lease, part.to);
-      } else {
-        this.#reserved = undefined;
-        const messages = this.#select(part, lease.offsets);
-        // If none match, the group has had another filter.
-        if (messages === undefined) this.#table.forget(lease, Number.POSITIVE_INFINITY);
-        else {
-          this.#table.take(member, lease);
-          this.#send(member, messages, lease.offsets);
-        }
-      }
+    const part = await this.#readAgain(lease.offsets[0] ?? 0);
+    // Meanwhile, the member may have left, or a member that took too long may have acknowledged some of them.
+    if (!this.#table.isWaiting(lease) || !this.#members.has(member)) return true;
+    if (isGap(part)) {
+      this.#skip(part);
+      this.#table.forget(lease, part.to);
       return true;
-    } finally {
-      await reader.close();
     }
+    this.#reserved = undefined;
+    const messages = this.#select(part, lease.offsets);
+    // If none match, the group has had another filter.
+    if (messages === undefined) this.#table.forget(lease, Number.POSITIVE_INFINITY);
+    else {
+      this.#table.take(member, lease);
+      this.#send(member, messages, lease.offsets);
+    }
+    return true;
+  }
+
+  /** The record of a message that was read before, or that it does not exist any more. */
+  async #readAgain(offset: number): Promise<LoggedRun | LogGap> {
+    if (this.#reread !== undefined) {
+      const { first, count } = this.#reread.header;
+      if (offset >= first && offset < first + count) return this.#reread;
+      await this.#endRereading();
+    }
+    this.#rereader = this.#context.log.reader(offset);
+    const part = await this.#rereader.next();
+    if (part === undefined) throw new Error('the log ends before messages that were read');
+    if (!isGap(part)) this.#reread = part;
+    return part;
+  }
+
+  async #endRereading(): Promise<void> {
+    const reader = this.#rereader;
+    this.#rereader = undefined;
+    this.#reread = undefined;
+    await reader?.close();
   }
 
   #select(run: LoggedRun, offsets: readonly number[]): Piece | undefined {
@@ -517,17 +538,15 @@ export class WorkGroup<P extends Peer> {
   /** Waits until something has happened, there are more messages, or some may be delivered again. */
   async #wait(): Promise<void> {
     const { log } = this.#context;
-    const { end, waiting, dead } = this.#table;
+    const { end, waiting, dead, nextDue } = this.#table;
     const hasUnread = this.#undelivered !== undefined || end < log.durable;
-    const isFull = waiting.length >= MAX_WAITING_LEASES || dead.size >= MAX_DEAD;
+    const isFull = waiting.length >= MAX_WAITING_LEASES || dead.length >= MAX_DEAD;
     // If a member has room, they have become durable since the log was read.
     if (this.#isAwake || (hasUnread && !isFull && this.#memberWithRoom() !== undefined)) return;
-    const later = waiting.map(({ notBefore }) => notBefore).filter((time) => time > this.#checkedAt);
-    const next = later.reduce((least, time) => Math.min(least, time), Number.POSITIVE_INFINITY);
     const timer =
-      later.length === 0
+      nextDue === undefined
         ? undefined
-        : setTimeout(() => this.#wake(), Math.max(0, next - performance.now()) + 1).unref();
+        : setTimeout(() => this.#wake(), Math.max(0, nextDue - performance.now()) + 1).unref();
     const cancel = hasUnread ? () => {} : log.onceMessageDurable(end, () => this.#wake());
     await new Promise<void>((resolve) => {
       this.#wakeUp = resolve;

@@ -10,6 +10,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { FolderDisk } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
 import { MessageLog } from '#src/log/message-log.js';
+import { LogSubscription } from '#src/protocol/log-subscription.js';
 import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { line, VALID } from '../support/messages.js';
@@ -511,6 +512,36 @@ test('a cursor from before the first message is valid after a restart', async ()
   peer.write(line(VALID.heartbeat));
   await peer.next('heartbeat');
   expect(peer.messages.filter(({ type }) => type === 'gap')).toEqual([]);
+});
+
+test('an acknowledgement visits no subscriptions of others, and is rejected if it is not about a cursor of its peer', async () => {
+  const { connect, manager } = await startDurable();
+  const others = await connect();
+  for (let number = 0; number < 60; number++) {
+    others.say('subscribe', { id: `${number}`, cursor: `c${number}`, ack: 'manual' });
+  }
+  await others.settled();
+  const peer = await connect();
+  await peer.subscribe({ id: 'manual', cursor: 'm', ack: 'manual', from: 'first' });
+  await peer.subscribe({ id: 'auto', cursor: 'a' });
+  await peer.subscribe({ id: 'without' });
+  peer.write(line(VALID.heartbeat));
+  const position = String((await peer.next('position')).data.position);
+  await until(() => peer.messages.some(({ type, data }) => type === 'position' && data.id === 'manual'));
+  const visits = vi.spyOn(LogSubscription.prototype, 'connection', 'get');
+  onTestFinished(() => visits.mockRestore());
+  const ids = ['manual', 'auto', 'without', '0', 'unknown'];
+  for (const id of ids) peer.say('ack', { id, position });
+  peer.say('ack', { id: 'manual', position: `${position}0` });
+  await peer.settled();
+  expect(visits.mock.calls.length).toBe(0);
+  expect(peer.messages.flatMap(({ data }) => data?.issues ?? [])).toMatchObject([
+    { path: 'data.id', message: expect.stringContaining('ack manual') },
+    ...Array.from({ length: 3 }, () => ({ path: 'data.id', message: expect.stringContaining('cursor') })),
+    { path: 'data.position' },
+  ]);
+  const cursors = manager.getMetrics().durableLog?.cursors;
+  expect(cursors?.find(({ name }) => name === 'm')).toEqual({ name: 'm', behind: 0 });
 });
 
 test('a stored message can be read by its number', async () => {

@@ -4,8 +4,9 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { SluiceOptions } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { deadLetterDisk, readDeadLetters, type StoredDeadLetter } from '#src/log/dead-letters.js';
+import { MessageLog } from '#src/log/message-log.js';
 import { startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { line, VALID } from '../support/messages.js';
@@ -217,6 +218,27 @@ describe('a work group', () => {
     acknowledge(member, 3);
     await store(broker, 5, 7);
     await until(() => numbersOf(member).length === 8);
+  });
+
+  test('messages of a record that are given back one by one are read once', async () => {
+    const readers = vi.spyOn(MessageLog.prototype, 'reader');
+    onTestFinished(() => readers.mockRestore());
+    const broker = await start();
+    const crawler = await broker.connect();
+    const count = 50;
+    crawler.write(range(0, count).map(numbered).join(''));
+    await crawler.settled();
+    const member = await joinGroup(broker);
+    await until(() => numbersOf(member).length === count);
+    for (const offset of range(0, count)) giveBack(member, offset, { delay: 0 });
+    readers.mockClear();
+    let handled = 0;
+    await until(() => {
+      for (; handled < numbersOf(member).length - count; handled++) acknowledge(member, handled + 1);
+      return handled === count;
+    });
+    expect(numbersOf(member)).toEqual([...range(0, count), ...range(0, count)]);
+    expect(readers.mock.calls.length).toBeLessThan(count / 2);
   });
 
   test.each([

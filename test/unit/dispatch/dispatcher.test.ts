@@ -141,6 +141,28 @@ describe('batches', () => {
     expect(dispatcher.statistics.batches).toBeGreaterThan(5);
   });
 
+  test('that take long to settle are settled in different turns of the event loop, although validated in the same one', async () => {
+    const still = new Int32Array(new SharedArrayBuffer(4));
+    const registry = MessageRegistry.builtin();
+    let turn = 0;
+    const turns: number[] = [];
+    const { dispatcher, settled, submit } = await createDispatcher({
+      onVerdict: () => {
+        turns.push(turn);
+        setImmediate(() => turn++);
+        if (turns.length <= 2) Atomics.wait(still, 0, 0, 40);
+      },
+      maxBatchBytes: beat.length,
+      maxBatchMessages: 50,
+      createLocal: () => createLocalValidation(registry, LIGHT_SETTINGS, undefined, () => {}),
+    });
+    submit(beat.repeat(100));
+    expect(dispatcher.statistics.batchesInFlight).toBe(2);
+    await dispatcher.idle();
+    expect(turns.slice(0, 2)).toEqual([0, 1]);
+    expect(settled).toHaveLength(turns.length);
+  });
+
   test('keep their size while the main thread has other work, and the workers are not busy meanwhile', async () => {
     const still = new Int32Array(new SharedArrayBuffer(4));
     const { dispatcher, settled, submit } = await createDispatcher({ maxBatchBytes: 64 * beat.length });

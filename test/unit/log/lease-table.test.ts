@@ -94,16 +94,54 @@ describe('a lease table', () => {
     ]);
   });
 
-  test('settles many ranges of very many leases in little time', () => {
+  test.each([
+    ['a member has', false],
+    ['a late member may acknowledge', true],
+  ])('visits few of the very many leases that %s', (_, isLate) => {
     const count = 10_000;
+    let visits = 0;
+    const counted = (offset: number) =>
+      new Proxy([offset], {
+        get: (target, key) => {
+          visits++;
+          return Reflect.get(target, key);
+        },
+      });
     const table = new LeaseTable<string>(0);
-    for (let offset = 0; offset < count; offset++) table.add('a', [offset]);
-    const spread = Array.from({ length: 100 }, (_, at) => [at * 100 + 50, at * 100 + 51]);
-    // All leases are between them.
-    const two = () => table.settle('a', [...spread.slice(0, 1), ...spread.slice(-1)]);
-    two();
-    expect(timeRatio(() => table.settle('a', spread), two, 10)).toBeLessThan(10);
-    expect(table.countOf('a')).toBe(count - 100);
+    for (let offset = 0; offset < count; offset++) table.add('a', counted(offset));
+    if (isLate) table.release('a', policy(5), true);
+    visits = 0;
+    for (const position of [0, count + 1]) table.acknowledge('a', position);
+    const spread = Array.from({ length: 10 }, (_, at) => [at * 1000 + 50, at * 1000 + 51]);
+    table.settle('a', spread);
+    table.fail('a', 5000, 5001, policy(5));
+    expect(table.settled).toBe(0);
+    expect(visits).toBeLessThan(count);
+    const left = isLate ? table.waitingMessages - 1 : table.countOf('a');
+    expect(left).toBe(count - spread.length - 1);
+  });
+
+  test('the oldest messages whose time has come are due', () => {
+    const table = new LeaseTable<string>(0);
+    const delays = [30, 10, 20, 20];
+    delays.forEach((delay, offset) => {
+      table.add('a', [offset]);
+      table.fail('a', offset, offset + 1, { maxFailures: 5, notBefore: () => delay });
+    });
+    /** Takes all that are due. */
+    const dueAt = (now: number) => {
+      const due: number[] = [];
+      for (let lease = table.due(now); lease !== undefined; lease = table.due(now)) {
+        expect(table.isWaiting(lease)).toBe(true);
+        table.take('b', lease);
+        expect(table.isWaiting(lease)).toBe(false);
+        due.push(...lease.offsets);
+      }
+      return due;
+    };
+    expect([dueAt(9), table.nextDue, table.waitingMessages]).toEqual([[], 10, 4]);
+    expect([dueAt(20), table.nextDue, table.waitingMessages]).toEqual([[1, 2, 3], 30, 1]);
+    expect([dueAt(30), table.nextDue, table.waitingMessages]).toEqual([[0], undefined, 0]);
   });
 
   test('takes very many leases from a member in little time', () => {
@@ -272,6 +310,9 @@ describe('a lease table', () => {
           const leases = [...table.waiting, ...members.flatMap((name) => table.leasesOf(name))];
           const places = [...leases.flatMap(({ offsets }) => offsets), ...table.dead];
           expect(new Set(places).size).toBe(places.length);
+          const due = table.due(0);
+          expect([due, table.nextDue]).toEqual([table.waiting[0], undefined]);
+          expect(table.waitingMessages).toBe(table.waiting.flatMap(({ offsets }) => offsets).length);
           for (const offset of places) expect(settled.has(offset)).toBe(false);
           for (const offset of range(0, table.end)) if (!places.includes(offset)) settled.add(offset);
           expect(table.settled).toBe(Math.min(table.end, ...places));

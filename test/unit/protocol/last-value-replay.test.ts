@@ -9,8 +9,8 @@ const MiB = 1024 * 1024;
 const NEWLINE = 10;
 const filter = new Filter(MessageRegistry.builtin(), { id: 'x', types: ['*'] }, NO_SEED);
 
-/** Messages of this size, and how often they were selected and copied. */
-function replayOf(bytes: number) {
+/** Messages of this size, and how often they were selected and copied. @param size number of values that are kept */
+function replayOf(bytes: number, size = 0) {
   const clock = { now: 0 };
   const calls = { selected: 0, copied: 0 };
   const select = () => {
@@ -21,7 +21,7 @@ function replayOf(bytes: number) {
     };
     return { bytes, copy };
   };
-  const replay = new LastValueReplay({ select } as unknown as LastValues, NEWLINE, () => clock.now);
+  const replay = new LastValueReplay({ select, size } as unknown as LastValues, NEWLINE, () => clock.now);
   return { clock, calls, replay };
 }
 
@@ -43,4 +43,16 @@ test.each([
   expect(calls).toEqual({ selected: 8, copied: hasRoom ? 8 : 0 });
   clock.now = 1000;
   expect(replay.copy(filter, () => true)).toEqual([]);
+});
+
+test('a filter that matches nothing is compared with a limited number of values per second', () => {
+  const [size, times] = [10_000, 1000];
+  const { clock, calls, replay } = replayOf(0, size);
+  const copy = () => replay.copy(filter, () => true);
+  const answers = Array.from({ length: times }, copy);
+  expect(answers[0]).toEqual([]);
+  expect(answers.at(-1)).toBeUndefined();
+  expect(calls.selected * size).toBeLessThan(5_000_000);
+  clock.now = 1000;
+  expect(copy()).toEqual([]);
 });
