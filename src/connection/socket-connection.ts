@@ -359,10 +359,10 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return (this.#pauses & ~PAUSED_BY_PEER) !== 0;
   }
 
-  /** @internal Whether nothing is read from it now, and it can receive nothing, or nothing that it has sent was processed. */
+  /** @internal Whether nothing is read from it now, and nothing that it has sent was processed. */
   get isReplaceable(): boolean {
     const isUnheard = this.#sequence === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
-    return this.isPausedByBroker && (!this.isOpen || isUnheard);
+    return this.isPausedByBroker && isUnheard;
   }
 
   /** @internal Total time of such pauses so far, in ms. */
@@ -547,6 +547,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** Closes immediately. Queued messages are dropped and counted. */
   destroy(reason = 'destroyed'): void {
     this.#closeReason ??= reason;
+    this.#postponed = [];
     this.#socket.destroy();
   }
 

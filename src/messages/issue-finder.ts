@@ -300,6 +300,7 @@ class IssueWalk {
 
   /** Whether the budget allows zod to validate this value. */
   #canValidate(schema: Schema, value: unknown): boolean {
+    if (this.#budget.isSpent) return false;
     if (!isLeaf(schema)) this.#budget.spend(VISITS_PER_VALIDATION * sizeOf(value, MAX_SIZE));
     return !this.#budget.isSpent;
   }

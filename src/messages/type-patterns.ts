@@ -12,7 +12,10 @@ export function matchesType(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
-/** Several patterns. Matching takes about the same time for one as for hundreds: peers choose the names of types without a schema. */
+/**
+ * Several patterns. Matching takes about the same time for one as for hundreds, since peers choose the names of types
+ * without a schema.
+ */
 export class TypePatterns {
   readonly #names: ReadonlySet<string>;
   /** Sorted. None begins with another one, so that only the last one before a name can be a prefix of it. */

@@ -86,8 +86,8 @@ export class MessageValidator {
   }
 
   /**
-   * Validates one message: the bytes of one JSON object, or an already parsed value. Never throws for an invalid
-   * message.
+   * Validates one message: the bytes of one JSON object, or a value that `JSON.parse` has returned. Never throws for
+   * an invalid message.
    * @param wantsIssues whether a rejection includes its issues. Default: true.
    */
   validate(message: Buffer | unknown, wantsIssues = true): ValidationResult {

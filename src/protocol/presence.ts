@@ -151,6 +151,7 @@ export class Presence<P extends Peer> {
     }
     if (isObserved) this.#listener.onPresence({ event, connection, crawlerId, reason, jobs, jobsTotal });
   }
+
   /** Those of the IDs that are reported: the first ones that fit. */
   #limit(ids: readonly string[]): readonly string[] {
     if (!this.#jobBytes.hasRoom(this)) return [];

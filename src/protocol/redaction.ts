@@ -97,7 +97,7 @@ const END_OF_STRING = /"\s*(?:[:}\]]|$|,\s*(?:["{[\d-]|true|false|null))/y;
 export function redactedSample(message: Buffer): string {
   const isCut = message.length >= SAMPLE_BYTES;
   const text = message.toString('utf8', 0, Math.min(message.length, SAMPLE_BYTES));
-  // ASCII in UTF-16 is ASCII with NUL characters in between, which would hide what to mask.
+  // Of ASCII in UTF-16, the sample shows the letters.
   return redact(text.replaceAll('\0', ''), isCut);
 }
 

@@ -21,8 +21,8 @@ const ESCAPE =
 const LETTERS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', b: '\b', f: '\f' };
 const ENTITIES: Readonly<Record<string, string>> = { quot: '"', apos: "'", lt: '<', gt: '>', nbsp: ' ' };
 const MAX_DEPTH = 255;
-/** Would hide the words that they are in: NUL, as in ASCII in UTF-16, and characters without width. */
-const INVISIBLE = /[\0\p{Cf}]/u;
+/** Would hide the words that they are in: control characters, such as NUL in UTF-16, and characters without width. */
+const INVISIBLE = /[\0-\x08\x7f\p{Cf}\p{DI}]/u;
 
 export function unescapeText(source: string): UnescapedText {
   const offsets = new Int32Array(source.length + 1);
@@ -34,7 +34,12 @@ export function unescapeText(source: string): UnescapedText {
 
 function withoutInvisible({ text, offsets, depths }: UnescapedText): UnescapedText {
   const visible: number[] = [];
-  for (let at = 0; at < text.length; at++) if (!INVISIBLE.test(text[at] ?? '')) visible.push(at);
+  let at = 0;
+  for (const character of text) {
+    if (!INVISIBLE.test(character))
+      for (let unit = 0; unit < character.length; unit++) visible.push(at + unit);
+    at += character.length;
+  }
   const places = Int32Array.from([...visible, text.length], (at) => offsets[at] ?? 0);
   // Those at the start are left to the first character, and all others to the one before.
   places[0] = 0;

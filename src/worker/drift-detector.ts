@@ -95,7 +95,7 @@ function keyFacts(messageType: string, paths: Iterable<string>): DriftFact[] {
 /** A path with `*` in place of keys that do not look like names. */
 function publicPath(path: string): string {
   // A key that contains a dot is quoted.
-  const steps = path.match(/(?:"(?:[^"\\]|\\.)*"|[^.])+/g) ?? [];
+  const steps = path.match(/(?<![^.])"(?:[^"\\]|\\.)*"[^.]*|[^.]+/g) ?? [];
   return steps.map((step) => (isName(step.replace(/(\[\]|\{\})+$/, '')) ? step : '*')).join('.');
 }
 

@@ -6,11 +6,14 @@ import * as z from 'zod';
 import { FRAME, NO_HEARTBEAT, RANGE, RUN, RunKind, type Verdict } from '#src/dispatch/verdict.js';
 import { VerdictReader } from '#src/dispatch/verdict-reader.js';
 import { type JobKey, jobKey, NO_JOB, NO_SEED } from '#src/messages/job-key.js';
+import type { MessageType } from '#src/messages/message-registry.js';
 import { MAX_JOBS } from '#src/pattern/memory-layout.js';
 import { Traffic } from '#src/traffic/traffic.js';
 import { BatchValidator } from '#src/worker/batch-validator.js';
+import { DriftDetector } from '#src/worker/drift-detector.js';
 import { changed, line, VALID } from '../../support/messages.js';
 import { createPatterns } from '../../support/patterns.js';
+import { timeRatio } from '../../support/timing.js';
 
 const NEWLINE = 0x0a;
 const kinds = Object.fromEntries(Object.entries(RunKind).map(([name, kind]) => [kind, name]));
@@ -365,6 +368,17 @@ test('differences from the contract are found by range, and their number is limi
     texts.map((_, range) => verdict.drift.filter((fact) => fact.range === range).length),
   );
   expect(counts.slice(0, 3)).toEqual([9, 0, 9]);
+});
+
+test('a long key takes linear time, whatever it consists of', () => {
+  const heartbeat = MessageRegistry.builtin().get('heartbeat') as MessageType;
+  const detect = (length: number) => () => {
+    const detector = new DriftDetector();
+    detector.reset();
+    const key = `"${'\\"'.repeat(length)}`;
+    expect(detector.unknownKeysOf(heartbeat, { type: 'heartbeat', [key]: 1 })).toHaveLength(1);
+  };
+  expect(timeRatio(detect(8000), detect(1000), 24)).toBeLessThan(24);
 });
 
 test('a type named "undefined" keeps its name where messages of unknown types are only reported', () => {
