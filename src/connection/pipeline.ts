@@ -339,8 +339,12 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   /** The latest messages of jobs and crawlers that a filter matches; `undefined` if too many are requested. */
-  lastMessages(filter: Filter): LastMessages[] | undefined {
-    return this.protocol.lastMessages(filter);
+  lastMessages(
+    filter: Filter,
+    hasRoom: (bytes: number) => boolean,
+    partBytes: number,
+  ): LastMessages[] | undefined {
+    return this.protocol.lastMessages(filter, hasRoom, partBytes);
   }
 
   /** Processes whole messages that a connection has received. */

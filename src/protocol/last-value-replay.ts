@@ -5,7 +5,7 @@ import type { Filter } from '../routing/filter.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { SecondLimiter } from './second-limiter.js';
 
-/** Bytes requested per second, after which no more messages are copied in this second. */
+/** Bytes requested per second, with the cost of each message, after which no more messages are copied in this second. */
 const MAX_BYTES_PER_SECOND = 128 * 1024 * 1024;
 
 export class LastValueReplay {
@@ -34,7 +34,7 @@ export class LastValueReplay {
     if (!this.#bytes.hasRoom(this)) return undefined;
     const selected = this.#values.select(filter, this.#delimiter, host, partBytes);
     // Also if it has no room: selecting them takes a third of the time.
-    this.#bytes.take(this, selected.bytes);
+    this.#bytes.take(this, selected.cost);
     return hasRoom(selected.bytes) ? selected.copy() : undefined;
   }
 }

@@ -438,7 +438,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       delimiter: this.#delimiter,
       log: this.#storage.log,
       filterOf: (data) => pipeline.subscriptions.filterOf(data),
-      lastMessages: (filter) => pipeline.lastMessages(filter),
+      lastMessages: (...request) => pipeline.lastMessages(...request),
       listen: listenerOf(pipeline),
       onError: (error) => this.#onLogError(error),
     });
