@@ -9,6 +9,7 @@ import type { Peer } from '../protocol/peer.js';
 import { LineWriter } from './line-writer.js';
 import type { SocketConnection } from './socket-connection.js';
 import { openStandardStream, type StandardFd } from './standard-stream.js';
+import type { WarningLogger } from './warning-logger.js';
 
 const SECRETS = [
   'token',
@@ -98,13 +99,20 @@ export function logOpened(logger: Logger, connection: SocketConnection): void {
  * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
  * peer.
  */
-export function logClosed(logger: Logger, connection: SocketConnection, reason: string): void {
-  const level = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN' ? 'warn' : 'debug';
-  if (!logger.isLevelEnabled(level)) return;
+export function logClosed(
+  logger: Logger,
+  warnings: WarningLogger,
+  connection: SocketConnection,
+  reason: string,
+): void {
+  const isWarning = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN';
+  if (!logger.isLevelEnabled(isWarning ? 'warn' : 'debug')) return;
   const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
     connection.statistics;
   const { bytesReceived, bytesSent, uptime } = others;
   const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
-  const totals = { ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
-  connectionLogger(logger, connection)[level]({ reason, ...totals }, 'connection closed');
+  const about = { reason, ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
+  const text = 'connection closed';
+  if (isWarning) warnings.record(text, connection, reason, () => about);
+  else connectionLogger(logger, connection).debug(about, text);
 }
