@@ -332,7 +332,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   /** The jobs whose latest messages are kept; `undefined` if none are. */
-  jobs(query: JobQuery): JobList | undefined {
+  jobs(query: JobQuery): Promise<JobList> | undefined {
     const { registry } = this.validator;
     if (this.#lastValues === undefined) return undefined;
     return new JobLister(registry, this.#recipients.owners, this.#lastValues, this.#jobSeed).list(query);
