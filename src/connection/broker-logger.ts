@@ -2,14 +2,12 @@
 // redaction is a safeguard in case a log line is ever added that does.
 
 import type { Logger, LoggerOptions } from 'pino';
-import { WIRE_ERRORS } from '../errors.js';
 import { requireInstalled } from '../installed.js';
 import { printable, printableLines } from '../printable.js';
 import type { Peer } from '../protocol/peer.js';
 import { LineWriter } from './line-writer.js';
 import type { SocketConnection } from './socket-connection.js';
 import { openStandardStream, type StandardFd } from './standard-stream.js';
-import type { WarningLogger } from './warning-logger.js';
 
 const SECRETS = [
   'token',
@@ -93,26 +91,4 @@ export function connectionLogger(
 /** Logs a new connection, before it has sent anything. */
 export function logOpened(logger: Logger, connection: SocketConnection): void {
   if (logger.isLevelEnabled('debug')) connectionLogger(logger, connection).debug('connection opened');
-}
-
-/**
- * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
- * peer.
- */
-export function logClosed(
-  logger: Logger,
-  warnings: WarningLogger,
-  connection: SocketConnection,
-  reason: string,
-): void {
-  const isWarning = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN';
-  if (!logger.isLevelEnabled(isWarning ? 'warn' : 'debug')) return;
-  const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
-    connection.statistics;
-  const { bytesReceived, bytesSent, uptime } = others;
-  const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
-  const about = { reason, ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
-  const text = 'connection closed';
-  if (isWarning) warnings.record(text, connection, reason, () => about);
-  else connectionLogger(logger, connection).debug(about, text);
 }

@@ -4,9 +4,10 @@
 
 import type { Logger } from 'pino';
 import type { RejectedFrame } from '../dispatch/verdict.js';
-import type { WireErrorCode } from '../errors.js';
+import { WIRE_ERRORS, type WireErrorCode } from '../errors.js';
 import type { Peer } from '../protocol/peer.js';
 import { connectionLogger } from './broker-logger.js';
+import type { SocketConnection } from './socket-connection.js';
 
 /** Minimum time between two lines with the same text and reason, in ms. */
 const INTERVAL = 1000;
@@ -92,4 +93,26 @@ function describeRejected(code: WireErrorCode, details: RejectedFrame | undefine
     .slice(0, MAX_ISSUES)
     .map((issue) => ({ path: issue.path, code: issue.code }));
   return { code, ...(details && { messageType: details.type, line: details.line, issues }) };
+}
+
+/**
+ * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
+ * peer.
+ */
+export function logClosed(
+  logger: Logger,
+  warnings: WarningLogger,
+  connection: SocketConnection,
+  reason: string,
+): void {
+  const isWarning = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN';
+  if (!logger.isLevelEnabled(isWarning ? 'warn' : 'debug')) return;
+  const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
+    connection.statistics;
+  const { bytesReceived, bytesSent, uptime } = others;
+  const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
+  const about = { reason, ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
+  const text = 'connection closed';
+  if (isWarning) warnings.record(text, connection, reason, () => about);
+  else connectionLogger(logger, connection).debug(about, text);
 }

@@ -8,13 +8,7 @@ import type { Logger } from 'pino';
 import type { AdminSource, MessageSender } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
-import {
-  type BrokerLogger,
-  defaultLogger,
-  logClosed,
-  logOpened,
-  redactingLogger,
-} from '../connection/broker-logger.js';
+import { type BrokerLogger, defaultLogger, logOpened, redactingLogger } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
 import { Listeners } from '../connection/listeners.js';
@@ -24,7 +18,7 @@ import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
-import { WarningLogger } from '../connection/warning-logger.js';
+import { logClosed, WarningLogger } from '../connection/warning-logger.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';

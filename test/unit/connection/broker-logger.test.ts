@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { connectionLogger, logClosed, redactingLogger } from '#src/connection/broker-logger.js';
-import { WarningLogger } from '#src/connection/warning-logger.js';
+import { connectionLogger, redactingLogger } from '#src/connection/broker-logger.js';
+import { logClosed, WarningLogger } from '#src/connection/warning-logger.js';
 import { sharePlainBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
