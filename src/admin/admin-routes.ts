@@ -13,6 +13,7 @@ import { type History, MAX_MINUTES } from './history.js';
 import { schemaEntries } from './json-schemas.js';
 import { choiceOf, integerOf, parseListQuery, requireParameters } from './list-query.js';
 import { MetricsExporter } from './metrics-exporter.js';
+import { ReadLimit } from './read-limit.js';
 import { readinessOf } from './readiness.js';
 import type { RejectionGroups } from './rejection-groups.js';
 import type { RejectionLog } from './rejection-log.js';
@@ -71,6 +72,7 @@ export class AdminRoutes {
   readonly #groups: RejectionGroups;
   readonly #deadLetters: DeadLetterStore;
   readonly #exporter: MetricsExporter;
+  readonly #jobReads = new ReadLimit('jobs');
   readonly #events = new EventStream(() => this.#snapshot());
   /** Cached: these replies are large and do not change while the broker runs. */
   #schemaReply: Reply | undefined;
@@ -170,10 +172,10 @@ export class AdminRoutes {
     return json(200, detail);
   }
 
-  #jobs(query: URLSearchParams): Reply {
+  async #jobs(query: URLSearchParams): Promise<Reply> {
     const list = parseListQuery(query);
     if (this.#source.registry() === undefined) return startingReply();
-    const found = this.#source.jobs(list);
+    const found = await this.#jobReads.use(async () => this.#source.jobs(list));
     if (list.format === 'csv') return csv('jobs', JOB_COLUMNS, found?.rows ?? []);
     const none = { total: 0, isComplete: true, rows: [] };
     const jobs: Jobs = { isKept: found !== undefined, ...(found ?? none) };

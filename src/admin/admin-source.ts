@@ -38,7 +38,7 @@ export interface AdminSource {
   /** The subscriptions of a connection. */
   subscriptionsOf(connection: SocketConnection): SubscriptionDescription[];
   /** The jobs whose latest messages are kept; `undefined` if none are, or the stages do not exist. */
-  jobs(query: JobQuery): JobList | undefined;
+  jobs(query: JobQuery): Promise<JobList> | undefined;
   /** The streams of messages; `undefined` until the stages exist. */
   feeds(): Feeds | undefined;
   /** The live tails; `undefined` until the stages exist. */

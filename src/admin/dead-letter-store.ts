@@ -13,13 +13,12 @@ import {
 import type { AdminSource, MessageSender } from './admin-source.js';
 import { requireStarted } from './bearer-token.js';
 import { type ListQuery, matchesSearch } from './list-query.js';
+import { ReadLimit } from './read-limit.js';
 import { RequestError } from './reply.js';
 import type { DeadLetterList, DeadLetterRow } from './snapshot.js';
 
 /** A request keeps as many rows as it leaves out and returns. */
 export const DEAD_LETTER_LIMITS = { maxOffset: 10_000, maxLimit: 500 } as const;
-/** Requests that read at once: each reads as much as there is, at most `deadLetterMaxBytes`. */
-const MAX_READS = 2;
 /** Number of dead letters after which other work of the main thread gets its turn. */
 const TURN = 100;
 
@@ -41,7 +40,8 @@ export interface RetryResult {
 
 export class DeadLetterStore {
   readonly #source: AdminSource;
-  #reads = 0;
+  /** Each request reads as much as there is, at most `deadLetterMaxBytes`. */
+  readonly #reads = new ReadLimit('dead letters');
   /** The latest change: each one reads and replaces the same file. */
   #changed: Promise<unknown> = Promise.resolve();
 
@@ -121,14 +121,7 @@ export class DeadLetterStore {
     const { log } = this.#source.options;
     if (log === undefined) throw new RequestError(404, 'there are no dead letters: set the option log');
     requireStarted(this.#source);
-    if (this.#reads >= MAX_READS)
-      throw new RequestError(503, 'too many requests read the dead letters: try it again');
-    this.#reads++;
-    try {
-      return await use(log);
-    } finally {
-      this.#reads--;
-    }
+    return this.#reads.use(() => use(log));
   }
 }
 

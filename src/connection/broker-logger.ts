@@ -2,7 +2,6 @@
 // redaction is a safeguard in case a log line is ever added that does.
 
 import type { Logger, LoggerOptions } from 'pino';
-import { WIRE_ERRORS } from '../errors.js';
 import { requireInstalled } from '../installed.js';
 import { printable, printableLines } from '../printable.js';
 import type { Peer } from '../protocol/peer.js';
@@ -92,19 +91,4 @@ export function connectionLogger(
 /** Logs a new connection, before it has sent anything. */
 export function logOpened(logger: Logger, connection: SocketConnection): void {
   if (logger.isLevelEnabled('debug')) connectionLogger(logger, connection).debug('connection opened');
-}
-
-/**
- * Logs that a connection has closed, with its totals: as a warning if the broker closed it because of an error of the
- * peer.
- */
-export function logClosed(logger: Logger, connection: SocketConnection, reason: string): void {
-  const level = Object.hasOwn(WIRE_ERRORS, reason) && reason !== 'SHUTTING_DOWN' ? 'warn' : 'debug';
-  if (!logger.isLevelEnabled(level)) return;
-  const { messagesReceived, messagesRejected, messagesSent, messagesDropped, ...others } =
-    connection.statistics;
-  const { bytesReceived, bytesSent, uptime } = others;
-  const messages = { messagesReceived, messagesRejected, messagesSent, messagesDropped };
-  const totals = { ...messages, bytesReceived, bytesSent, uptime: Math.round(uptime) };
-  connectionLogger(logger, connection)[level]({ reason, ...totals }, 'connection closed');
 }

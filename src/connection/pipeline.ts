@@ -349,15 +349,19 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   /** The jobs whose latest messages are kept; `undefined` if none are. */
-  jobs(query: JobQuery): JobList | undefined {
+  jobs(query: JobQuery): Promise<JobList> | undefined {
     const { registry } = this.validator;
     if (this.#lastValues === undefined) return undefined;
     return new JobLister(registry, this.#recipients.owners, this.#lastValues, this.#jobSeed).list(query);
   }
 
   /** The latest messages of jobs and crawlers that a filter matches; `undefined` if too many are requested. */
-  lastMessages(filter: Filter): LastMessages[] | undefined {
-    return this.protocol.lastMessages(filter);
+  lastMessages(
+    filter: Filter,
+    hasRoom: (bytes: number) => boolean,
+    partBytes: number,
+  ): LastMessages[] | undefined {
+    return this.protocol.lastMessages(filter, hasRoom, partBytes);
   }
 
   /** Processes whole messages that a connection has received. */

@@ -1,22 +1,25 @@
 // Closes and logs stalled peers: those that do not read what they are sent, or do not complete a message. Also pings
 // peers that wait because of the broker, so that they know it is alive.
 
-import type { Logger } from 'pino';
 import { brokerLine } from '../protocol/outgoing.js';
-import { connectionLogger } from './broker-logger.js';
 import type { SocketConnection } from './socket-connection.js';
+import type { WarningLogger } from './warning-logger.js';
 
 /**
  * Closes peers that do not read what they are sent, except for those with overflow policy `block` or `log`.
  * @param timeout ms that one write may take; 0 disables the limit
  */
-export function closeStalled(connections: Iterable<SocketConnection>, timeout: number, logger: Logger): void {
+export function closeStalled(
+  connections: Iterable<SocketConnection>,
+  timeout: number,
+  warnings: WarningLogger,
+): void {
   if (timeout === 0) return;
   const now = performance.now();
   for (const connection of [...connections]) {
     const { policy, pendingBytes } = connection.outbox;
     if (policy === 'block' || policy === 'log' || connection.outbox.stalledFor(now) <= timeout) continue;
-    connectionLogger(logger, connection).warn({ pendingBytes }, 'connection stalled');
+    warnings.record('connection stalled', connection, policy, () => ({ pendingBytes }));
     connection.recordError('SLOW_CONSUMER');
     connection.destroy('SLOW_CONSUMER');
   }
@@ -30,7 +33,7 @@ export function closeStalled(connections: Iterable<SocketConnection>, timeout: n
 export function closePartial(
   connections: Iterable<SocketConnection>,
   timeout: number,
-  logger: Logger,
+  warnings: WarningLogger,
   onClosing: (connection: SocketConnection) => void,
 ): void {
   if (timeout === 0) return;
@@ -39,7 +42,7 @@ export function closePartial(
   for (const connection of [...connections]) {
     const { isPausedByBroker, partialSince } = connection;
     if (isPausedByBroker || (partialSince ?? Number.POSITIVE_INFINITY) > latest) continue;
-    connectionLogger(logger, connection).warn({ reason }, 'message not completed in time');
+    warnings.record('message not completed in time', connection, reason, () => ({ reason }));
     onClosing(connection);
     void connection.disconnect(reason);
   }

@@ -8,7 +8,8 @@ import { formatPosition, type Position } from '../log/position.js';
 import { jobsOf, StoredMessageFilter, typeNameOf } from '../log/stored-messages.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { type Filter, matchesMessage } from '../routing/filter.js';
-import { dataOf, type FeedRun, keyOf } from './feed-run.js';
+import type { LastMessages } from '../routing/last-values.js';
+import { dataOf, type FeedData, type FeedMemory, type FeedRun, keyOf, toOneLine } from './feed-run.js';
 
 export interface FeedOptions {
   readonly filter: Filter;
@@ -17,31 +18,33 @@ export interface FeedOptions {
   /** Minimum time between two updates, in ms. */
   readonly every: number;
   /** Messages to begin with, each with the delimiter, and wrapped. */
-  readonly first: readonly Buffer[];
+  readonly first: readonly LastMessages[];
   /** Messages are missing before the first ones: those that were stored since the reader's last visit are too many. */
   readonly isBehind: boolean;
+  /** Counts what all streams hold. */
+  readonly memory: FeedMemory;
   /** The durable log. Without one, a stream cannot go on where it was. */
   readonly log: MessageLog | undefined;
   /** Where to go on. */
   readonly resume: Position | undefined;
   /** Calls a function when the log may be read: for one stream at a time. */
   takeTurn(read: () => Promise<void>): Promise<void>;
+  /** It holds more, besides what it takes. */
+  onHeld(): void;
   /** Called once. */
   onClosed(): void;
   /** The log cannot be read. */
   onError(error: unknown): void;
 }
 
-interface Pending {
-  /** The data of its event. */
-  readonly data: Buffer;
-  /** Whether it is newer than anything in the log that is read. */
-  readonly isLive: boolean;
-}
-
 /** Messages that wait for the next update: more are dropped, the oldest first, and counted. */
 const MAX_PENDING = 10_000;
 const MAX_BYTES = 16 * 1024 * 1024;
+/**
+ * Size of the parts of an update, unless a message is longer. The next one is made when the reader has taken the one
+ * before: only what is not made yet can be dropped, or replaced by something newer.
+ */
+export const PART_BYTES = 64 * 1024;
 /** Without an event for this time, the position or a comment shows that the connection is open, in ms. */
 const KEEP_ALIVE = 15_000;
 const DATA = Buffer.from('data: ');
@@ -52,23 +55,31 @@ const NOTHING = Buffer.alloc(0);
 
 export class Feed {
   readonly stream: ReadableStream<Uint8Array>;
-  readonly #options: FeedOptions;
+  readonly #options: Omit<FeedOptions, 'first'>;
   readonly #stopping = new AbortController();
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-  /** By job; for messages without one, by sender and type. The latest last. */
-  readonly #pending = new Map<string, Pending>();
-  #pendingBytes = 0;
+  /** Messages that it begins with and that are not sent yet: each entry is a part. */
+  #first: { readonly data: FeedData; readonly count: number }[] = [];
+  /** What is left of the update that is being sent. By job; for messages without one, by sender and type. The latest last. */
+  #sending = new Map<string, FeedData>();
+  /** The position after that update. */
+  #sendingId: Buffer = NOTHING;
+  /** Messages of the next update. */
+  #pending = new Map<string, FeedData>();
+  /** Bytes of both. */
+  #bytes = 0;
   #dropped = 0;
   /** Events that are not about a single message. */
   readonly #notices: string[] = [];
   /** Whether everything of the log is read that was there when the stream began. */
   #isCurrent = true;
   #updatedAt = Number.NEGATIVE_INFINITY;
+  #sentAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #keepAliveTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  constructor(options: FeedOptions) {
+  constructor({ first, ...options }: FeedOptions) {
     this.#options = options;
     this.stream = new ReadableStream<Uint8Array>(
       {
@@ -80,9 +91,11 @@ export class Feed {
       },
       { highWaterMark: 1 },
     );
-    const { first, log, resume, every, isBehind } = options;
+    const { log, resume, every, isBehind, memory } = options;
     if (isBehind) this.#sendGap('behind');
-    for (const [index, lines] of first.entries()) this.#addFirst(lines, index);
+    this.#first = first.map(({ bytes, count }) => ({ data: { bytes, isLive: true, holders: 0 }, count }));
+    for (const { data } of this.#first) memory.hold(data);
+    if (first.length > 0) this.#beginUpdate();
     this.#isCurrent = log === undefined || resume === undefined;
     this.#controller?.enqueue(
       Buffer.concat([Buffer.from(`retry: ${Math.max(1000, every)}\n`), this.#position, LINE_END]),
@@ -111,7 +124,27 @@ export class Feed {
       latest.delete(key);
       latest.set(key, at);
     }
-    for (const [key, at] of latest) this.#add(key, run.data(at), true);
+    for (const [key, at] of latest) this.#add(key, run.data(at));
+  }
+
+  /** Since when its reader has not taken what was sent, in ms of the monotonic clock. If it has: infinity. */
+  get unreadSince(): number {
+    return this.#isWritable ? Number.POSITIVE_INFINITY : this.#sentAt;
+  }
+
+  /** Bytes of the messages that it holds. */
+  get heldBytes(): number {
+    return this.#first.reduce((sum, { data }) => sum + data.bytes.length, this.#bytes);
+  }
+
+  /** Drops all messages that it holds. */
+  drop(): void {
+    const { memory } = this.#options;
+    for (const { data, count } of this.#first.splice(0)) {
+      memory.release(data);
+      this.#dropped += count;
+    }
+    while (this.#dropOldest());
   }
 
   /** Ends the stream. */
@@ -121,7 +154,7 @@ export class Feed {
     this.#stopping.abort();
     clearTimeout(this.#timer);
     clearTimeout(this.#keepAliveTimer);
-    this.#pending.clear();
+    this.drop();
     try {
       this.#controller?.close();
     } catch {
@@ -130,32 +163,34 @@ export class Feed {
     this.#options.onClosed();
   }
 
-  #addFirst(lines: Buffer, index: number): void {
-    const { delimiter } = this.#options;
-    for (let start = 0, count = 0; start < lines.length; count++) {
-      const end = lines.indexOf(delimiter, start);
-      this.#add(`first ${index} ${count}`, dataOf('', lines.subarray(start, end), false), true);
-      start = end + 1;
+  #add(key: string, data: FeedData): void {
+    const before = this.#pending.get(key) ?? this.#sending.get(key);
+    if (before !== undefined) {
+      if (before.isLive && !data.isLive) return;
+      this.#remove(key, before);
     }
+    this.#pending.set(key, data);
+    this.#bytes += data.bytes.length;
+    this.#options.memory.hold(data);
+    while (this.#sending.size + this.#pending.size > MAX_PENDING || this.#bytes > MAX_BYTES)
+      this.#dropOldest();
+    this.#updateSoon();
   }
 
-  #add(key: string, data: Buffer, isLive: boolean): void {
-    const before = this.#pending.get(key);
-    if (before !== undefined) {
-      if (before.isLive && !isLive) return;
-      this.#pendingBytes -= before.data.length;
-      this.#pending.delete(key);
-    }
-    this.#pending.set(key, { data, isLive });
-    this.#pendingBytes += data.length;
-    while (this.#pending.size > MAX_PENDING || this.#pendingBytes > MAX_BYTES) {
-      const [oldest] = this.#pending;
-      if (oldest === undefined) break;
-      this.#pending.delete(oldest[0]);
-      this.#pendingBytes -= oldest[1].data.length;
+  #remove(key: string, data: FeedData): void {
+    if (!this.#sending.delete(key)) this.#pending.delete(key);
+    this.#bytes -= data.bytes.length;
+    this.#options.memory.release(data);
+  }
+
+  /** @returns whether there was a message, besides those that the stream begins with */
+  #dropOldest(): boolean {
+    for (const [key, data] of this.#sending.size > 0 ? this.#sending : this.#pending) {
+      this.#remove(key, data);
       this.#dropped++;
+      return true;
     }
-    this.#updateSoon();
+    return false;
   }
 
   #updateSoon(): void {
@@ -169,28 +204,68 @@ export class Feed {
     );
   }
 
-  /** Sends what is pending, if it is time and the reader has taken what was sent before: else it is called again. */
+  /** Whether the reader has taken what was sent before. */
+  get #isWritable(): boolean {
+    return (this.#controller?.desiredSize ?? 0) > 0;
+  }
+
+  /** Whether a part of an update is left. */
+  get #isSending(): boolean {
+    return this.#first.length > 0 || this.#sending.size > 0;
+  }
+
+  get #isIdle(): boolean {
+    return this.#pending.size === 0 && this.#notices.length === 0 && this.#dropped === 0;
+  }
+
+  /** Sends the next part, if it is time and the reader has taken the one before: else it is called again. */
   #update(): void {
-    const controller = this.#controller;
-    if (controller === undefined || this.#isClosed || !this.#isCurrent) return;
-    if (this.#pending.size === 0 && this.#notices.length === 0) return;
-    if (this.#updatedAt + this.#options.every > performance.now()) return this.#updateSoon();
-    if ((controller.desiredSize ?? 0) <= 0) return;
-    const parts: Buffer[] = [];
-    if (this.#dropped > 0) this.#notices.push(`event: dropped\ndata: {"count":${this.#dropped}}\n\n`);
-    for (const notice of this.#notices.splice(0)) parts.push(Buffer.from(notice));
-    let left = this.#pending.size;
-    for (const { data } of this.#pending.values()) {
-      // Everything before this position is part of the update.
-      if (--left === 0) parts.push(this.#id());
-      parts.push(DATA, data, END);
+    if (this.#isClosed || !this.#isCurrent || !this.#isWritable) return;
+    if (!this.#isSending) {
+      if (this.#isIdle) return;
+      if (this.#updatedAt + this.#options.every > performance.now()) return this.#updateSoon();
+      this.#beginUpdate();
     }
-    this.#dropped = 0;
-    this.#pending.clear();
-    this.#pendingBytes = 0;
+    this.#sendPart();
+  }
+
+  #beginUpdate(): void {
+    this.#sending = this.#pending;
+    this.#pending = new Map();
+    this.#sendingId = this.#id();
     this.#updatedAt = performance.now();
-    controller.enqueue(Buffer.concat(parts));
+  }
+
+  #sendPart(): void {
+    if (this.#dropped > 0) this.#notices.push(`event: dropped\ndata: {"count":${this.#dropped}}\n\n`);
+    this.#dropped = 0;
+    const parts: Buffer[] = this.#notices.splice(0).map((notice) => Buffer.from(notice));
+    const messages = this.#takePart();
+    for (const [index, message] of messages.entries()) {
+      // Everything before this position is part of the update.
+      if (index === messages.length - 1 && !this.#isSending) parts.push(this.#sendingId);
+      parts.push(DATA, message, END);
+    }
+    this.#sentAt = performance.now();
+    this.#controller?.enqueue(Buffer.concat(parts));
     this.#keepAlive();
+  }
+
+  #takePart(): Buffer[] {
+    const first = this.#first.shift();
+    if (first !== undefined) {
+      this.#options.memory.release(first.data);
+      return messagesIn(first.data.bytes, this.#options.delimiter);
+    }
+    const messages: Buffer[] = [];
+    let size = 0;
+    for (const [key, data] of this.#sending) {
+      this.#remove(key, data);
+      messages.push(data.bytes);
+      size += data.bytes.length;
+      if (size >= PART_BYTES) break;
+    }
+    return messages;
   }
 
   #id(): Buffer {
@@ -202,14 +277,14 @@ export class Feed {
 
   /** The position alone: empty if something is still to be sent, or there is no log. */
   get #position(): Buffer {
-    const isSent = this.#isCurrent && this.#pending.size === 0 && this.#notices.length === 0;
-    return isSent ? this.#id() : NOTHING;
+    return this.#isCurrent && this.#isIdle && !this.#isSending ? this.#id() : NOTHING;
   }
 
   /** Otherwise, a reader that gets few messages would come back with an old position. */
   #sendPosition(): void {
-    if ((this.#controller?.desiredSize ?? 0) <= 0) return;
+    if (!this.#isWritable) return;
     const position = this.#position;
+    this.#sentAt = performance.now();
     this.#controller?.enqueue(Buffer.concat([position.length === 0 ? COMMENT : position, LINE_END]));
   }
 
@@ -242,8 +317,8 @@ export class Feed {
       await reader.close();
     }
     this.#isCurrent = true;
-    if (this.#pending.size > 0 || this.#notices.length > 0) this.#update();
-    else this.#sendPosition();
+    if (this.#isIdle) this.#sendPosition();
+    else this.#update();
   }
 
   #takeStored(stored: StoredMessageFilter, run: LoggedRun, from: number, to: number): void {
@@ -255,11 +330,23 @@ export class Feed {
       const job = jobOf(at);
       const key = keyOf(job, id, typeNameOf(run, typeIndex));
       const sequence = metaSequence(header.sequence + at);
-      this.#add(key, dataOf(prefix + sequence, body.subarray(start, end)), false);
+      this.#add(key, dataOf(prefix + sequence, body.subarray(start, end), false));
     });
+    this.#options.onHeld();
   }
 
   #sendGap(reason: string): void {
     this.#notices.push(`event: gap\ndata: {"reason":"${reason}"}\n\n`);
   }
+}
+
+/** @param lines messages, each with the delimiter */
+function messagesIn(lines: Buffer, delimiter: number): Buffer[] {
+  const messages: Buffer[] = [];
+  for (let start = 0; start < lines.length; ) {
+    const end = lines.indexOf(delimiter, start);
+    messages.push(toOneLine(lines.subarray(start, end)));
+    start = end + 1;
+  }
+  return messages;
 }

@@ -7,9 +7,9 @@ import type { Position } from '../log/position.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import type { Filter, SubscribeData } from '../routing/filter.js';
 import type { LastMessages } from '../routing/last-values.js';
-import { Feed } from './feed.js';
+import { Feed, PART_BYTES } from './feed.js';
 import { parseFeedRequest } from './feed-request.js';
-import { FeedRun } from './feed-run.js';
+import { FeedMemory, FeedRun } from './feed-run.js';
 
 /** What the feed needs of the broker. */
 export interface FeedSource {
@@ -17,15 +17,26 @@ export interface FeedSource {
   readonly delimiter: number;
   readonly log: MessageLog | undefined;
   filterOf(data: SubscribeData): Filter;
-  /** The latest messages that a filter matches; `undefined` if too many are requested. */
-  lastMessages(filter: Filter): readonly LastMessages[] | undefined;
+  /**
+   * The latest messages that a filter matches, in parts; `undefined` if too many are requested.
+   * @param hasRoom whether there is room for this many bytes
+   * @param partBytes maximum bytes of a part, unless a single message is longer
+   */
+  lastMessages(
+    filter: Filter,
+    hasRoom: (bytes: number) => boolean,
+    partBytes: number,
+  ): readonly LastMessages[] | undefined;
   /** Calls a function with all forwarded messages, or no longer. */
   listen(onMessages: ((run: FrameRun) => void) | undefined): void;
   onError(error: unknown): void;
 }
 
-/** Each takes memory for the latest messages of all its jobs. */
 export const MAX_FEEDS = 100;
+/** Memory of what all streams hold: beyond it, those that are not read lose their messages. */
+const MAX_HELD = 128 * 1024 * 1024;
+/** Time without reading after which a stream loses its messages to one that begins with last values, in ms. */
+const UNREAD_TIME = 10_000;
 /** Reading stored messages for a reader that comes back takes about 1 µs each on the main thread: no more than these. */
 const MAX_MISSED = 100_000;
 const HEADERS = {
@@ -38,6 +49,7 @@ const HEADERS = {
 export class Feeds {
   readonly #source: FeedSource;
   readonly #feeds = new Set<Feed>();
+  readonly #memory = new FeedMemory();
   /** Settles when the log is not being read for a stream. */
   #reading: Promise<void> = Promise.resolve();
 
@@ -54,7 +66,9 @@ export class Feeds {
     const missed = log === undefined || resume === undefined ? undefined : missedSince(log, resume);
     const isBehind = missed !== undefined && missed > MAX_MISSED;
     // What it goes on with contains the latest messages.
-    const values = isBehind || (last && missed === undefined) ? this.#source.lastMessages(filter) : [];
+    const hasRoom = (bytes: number) => this.#makeRoom(bytes, performance.now() - UNREAD_TIME);
+    const hasFirst = isBehind || (last && missed === undefined);
+    const values = hasFirst ? this.#source.lastMessages(filter, hasRoom, PART_BYTES) : [];
     // A browser that returns would give up after an error: it only gets the gap.
     const first = values ?? (isBehind ? [] : undefined);
     if (first === undefined) throw new SluiceError('RATE_LIMITED', 'too many streams begin with last values');
@@ -63,11 +77,13 @@ export class Feeds {
       registry,
       delimiter,
       every,
-      first: first.map(({ bytes }) => bytes),
+      first,
       isBehind,
+      memory: this.#memory,
       log,
       resume: isBehind ? undefined : resume,
       takeTurn: (read) => this.#takeTurn(read),
+      onHeld: () => this.#makeRoom(0),
       onClosed: () => this.#remove(feed),
       onError: (error) => this.#source.onError(error),
     });
@@ -75,6 +91,7 @@ export class Feeds {
       this.#source.listen((forwarded) => {
         const run = new FeedRun(forwarded, registry);
         for (const open of this.#feeds) open.take(run);
+        this.#makeRoom(0);
       });
     this.#feeds.add(feed);
     return feed;
@@ -99,6 +116,27 @@ export class Feeds {
   /** Ends all streams. */
   close(): void {
     for (const feed of [...this.#feeds]) feed.close();
+  }
+
+  /**
+   * Makes room for bytes by dropping messages of streams: first of the one that was not read for the longest time; of those
+   * that are read, of the one that holds the most.
+   * @param before drops only messages of streams that were not read since then. Default: of any.
+   * @returns whether there is room
+   */
+  #makeRoom(bytes: number, before = Number.POSITIVE_INFINITY): boolean {
+    while (this.#memory.bytes + bytes > MAX_HELD) {
+      let found: Feed | undefined;
+      for (const feed of this.#feeds) {
+        if (feed.heldBytes === 0 || feed.unreadSince > before) continue;
+        const [since, foundSince] = [feed.unreadSince, found?.unreadSince ?? Number.POSITIVE_INFINITY];
+        if (since < foundSince || (since === foundSince && feed.heldBytes > (found?.heldBytes ?? 0)))
+          found = feed;
+      }
+      if (found === undefined) return false;
+      found.drop();
+    }
+    return true;
   }
 
   /** Many readers come back at once after a restart: they would read the log at once. */

@@ -5,7 +5,7 @@ import type { Filter } from '../routing/filter.js';
 import type { LastMessages, LastValues } from '../routing/last-values.js';
 import { SecondLimiter } from './second-limiter.js';
 
-/** Bytes requested per second, after which no more messages are copied in this second. */
+/** Bytes requested per second, with the cost of each message, after which no more messages are copied in this second. */
 const MAX_BYTES_PER_SECOND = 128 * 1024 * 1024;
 /** Number of bytes that take as long to copy as one value takes to compare with a filter: 10,000 take 0.4 to 0.8 ms. */
 const SCAN_OVERHEAD = 32;
@@ -36,7 +36,7 @@ export class LastValueReplay {
     if (!this.#bytes.hasRoom(this)) return undefined;
     const selected = this.#values.select(filter, this.#delimiter, host, partBytes);
     // Also if it has no room: selecting them takes a third of the time. And all values were visited, although few may match.
-    this.#bytes.take(this, selected.bytes + this.#values.size * SCAN_OVERHEAD);
+    this.#bytes.take(this, selected.cost + this.#values.size * SCAN_OVERHEAD);
     return hasRoom(selected.bytes) ? selected.copy() : undefined;
   }
 }

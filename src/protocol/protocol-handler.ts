@@ -508,8 +508,12 @@ export class ProtocolHandler<P extends Peer> {
   }
 
   /** @internal The latest messages that a filter matches; `undefined` if too many are requested. */
-  lastMessages(filter: Filter): LastMessages[] | undefined {
-    return this.#lastValues === undefined ? [] : this.#lastValues.copy(filter, () => true);
+  lastMessages(
+    filter: Filter,
+    hasRoom: (bytes: number) => boolean,
+    partBytes: number,
+  ): LastMessages[] | undefined {
+    return this.#lastValues === undefined ? [] : this.#lastValues.copy(filter, hasRoom, undefined, partBytes);
   }
 
   /** Sends a message of code in this process to the crawlers of all other hosts. */

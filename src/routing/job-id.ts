@@ -6,6 +6,13 @@ import { MAX_CONTROL_BYTES } from '../messages/messages.js';
 const PREFIX = Buffer.from('"jobId":"');
 const QUOTE = 0x22;
 
+/** What is read of a parsed message. */
+export interface Message {
+  readonly jobId?: unknown;
+  readonly job_id?: unknown;
+  readonly data?: unknown;
+}
+
 /** The job ID of a message if it is written as usual, found without parsing. The parameters are those of {@link jobIdIn}. */
 export function quickJobIdIn(message: Buffer, low: number, high: number, seed: JobSeed): string | undefined {
   const start = message.indexOf(PREFIX) + PREFIX.length;
@@ -25,7 +32,11 @@ export function jobIdIn(message: Buffer, low: number, high: number, seed: JobSee
   const found = quickJobIdIn(message, low, high, seed);
   if (found !== undefined) return found;
   if (message.length > MAX_CONTROL_BYTES) return undefined;
-  const { jobId, job_id } = JSON.parse(message.toString()) as { jobId?: unknown; job_id?: unknown };
+  return jobIdOf(JSON.parse(message.toString()) as Message);
+}
+
+/** The job ID in the envelope of a valid message. */
+export function jobIdOf({ jobId, job_id }: Message): string | undefined {
   const id = jobId ?? job_id;
   return typeof id === 'string' ? id : undefined;
 }

@@ -1,9 +1,10 @@
 // The jobs whose latest message is kept, for operators. Only the messages of the jobs that are returned are parsed.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JobSeed } from '../messages/job-key.js';
 import type { MessageRegistry } from '../messages/message-registry.js';
 import { NO_TRAITS } from '../messages/message-traits.js';
-import { jobIdIn, quickJobIdIn } from './job-id.js';
+import { jobIdOf, type Message, quickJobIdIn } from './job-id.js';
 import type { JobOwners } from './job-owners.js';
 import type { LastValues, LatestMessage } from './last-values.js';
 
@@ -43,8 +44,11 @@ export interface JobList {
 
 /** Maximum number of messages that a request examines. */
 const MAX_SCANNED = 100_000;
-/** Longest message that is parsed, in bytes. */
+/** Longest message that is parsed, in bytes; and number of bytes after which other work of the main thread gets its turn. */
 const MAX_PARSED = 64 * 1024;
+
+/** A message, which does not change when the next one is kept. */
+type CopiedMessage = Omit<LatestMessage, 'length'>;
 
 export class JobLister {
   readonly #registry: MessageRegistry;
@@ -59,16 +63,26 @@ export class JobLister {
     this.#jobSeed = jobSeed;
   }
 
-  list({ search, offset, limit }: JobQuery): JobList {
+  async list({ search, offset, limit }: JobQuery): Promise<JobList> {
     const now = performance.now();
-    const rows: JobRow[] = [];
+    const found: CopiedMessage[] = [];
     let total = 0;
     let scanned = 0;
     for (const value of this.#lastValues.newestFirst()) {
       if (++scanned > MAX_SCANNED) break;
       if (this.#isHeartbeat(value) || !this.#matches(value, search)) continue;
-      if (total >= offset && rows.length < limit) rows.push(this.#rowOf(value, now));
+      if (total >= offset && found.length < limit) found.push(copyOf(value));
       total++;
+    }
+    const rows: JobRow[] = [];
+    let size = 0;
+    for (const value of found) {
+      size += value.bytes.length;
+      if (size > MAX_PARSED) {
+        await nextTurn();
+        size = value.bytes.length;
+      }
+      rows.push(this.#rowOf(value, now));
     }
     return { total, isComplete: scanned <= MAX_SCANNED, rows };
   }
@@ -86,12 +100,12 @@ export class JobLister {
     return id?.toLowerCase().includes(search) ?? false;
   }
 
-  #rowOf(value: LatestMessage, now: number): JobRow {
-    const { jobLow, jobHigh, unknownType, typeIndex, receivedAt } = value;
-    const message = value.bytes.subarray(0, value.length);
+  #rowOf(value: CopiedMessage, now: number): JobRow {
+    const { bytes, jobLow, jobHigh, unknownType, typeIndex, receivedAt } = value;
     const hasEnded = unknownType === undefined && this.#traitsOf(value).endsJob;
+    const message = bytes.length > MAX_PARSED ? {} : (JSON.parse(bytes.toString()) as Message);
     return {
-      jobId: jobIdIn(message, jobLow, jobHigh, this.#jobSeed) ?? null,
+      jobId: quickJobIdIn(bytes, jobLow, jobHigh, this.#jobSeed) ?? jobIdOf(message) ?? null,
       state: hasEnded ? 'ended' : 'open',
       type: unknownType ?? this.#registry.types[typeIndex]?.name ?? '',
       owner: this.#ownerOf(value) ?? null,
@@ -100,19 +114,21 @@ export class JobLister {
     };
   }
 
-  #ownerOf({ jobLow: low, jobHigh: high }: LatestMessage): string | undefined {
+  #ownerOf({ jobLow: low, jobHigh: high }: CopiedMessage): string | undefined {
     const owner = this.#owners.get({ low, high });
     return owner?.crawlerId ?? owner?.connectionId;
   }
 
-  #traitsOf({ typeIndex }: LatestMessage) {
+  #traitsOf({ typeIndex }: CopiedMessage) {
     return this.#registry.types[typeIndex]?.traits ?? NO_TRAITS;
   }
 }
 
-function progressOf(message: Buffer): Pick<JobRow, 'processed' | 'total'> {
-  const { data } =
-    message.length > MAX_PARSED ? {} : (JSON.parse(message.toString()) as { readonly data?: unknown });
+function copyOf({ bytes, length, ...others }: LatestMessage): CopiedMessage {
+  return { ...others, bytes: Buffer.from(bytes.subarray(0, length)) };
+}
+
+function progressOf({ data }: Message): Pick<JobRow, 'processed' | 'total'> {
   const { processed, total } = (data ?? {}) as { readonly processed?: unknown; readonly total?: unknown };
   return { processed: numberOf(processed), total: numberOf(total) };
 }

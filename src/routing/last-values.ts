@@ -55,6 +55,8 @@ export interface LastMessages {
 export interface SelectedMessages {
   /** Size of the copies. */
   readonly bytes: number;
+  /** Number of bytes that take as long as selecting and copying them. */
+  readonly cost: number;
   copy(): LastMessages[];
 }
 
@@ -175,11 +177,12 @@ export class LastValues {
   select(filter: Filter, delimiter: number, host?: string, partBytes = PART_BYTES): SelectedMessages {
     const parts: Part[] = [];
     let part: Part | undefined;
-    let total = 0;
+    let [total, count] = [0, 0];
+    const prefixes = new Prefixes(host);
     for (let entry = this.#table.oldest; entry !== -1; entry = this.#table.newer(entry)) {
       const value = this.#values[entry];
       if (value === undefined || !matches(filter, value) || !this.#isLatest(value)) continue;
-      const head = filter.mark === WITH_META ? headOf(value, host) : '';
+      const head = filter.mark === WITH_META ? prefixes.of(value) + metaSequence(value.sequence) : '';
       const bytes = head.length + value.length + (head === '' ? 1 : 2);
       if (part === undefined || part.size + bytes > partBytes) {
         part = { values: [], size: 0 };
@@ -188,8 +191,13 @@ export class LastValues {
       part.values.push({ head, value });
       part.size += bytes;
       total += bytes;
+      count++;
     }
-    return { bytes: total, copy: () => parts.map((each) => join(each, delimiter)) };
+    return {
+      bytes: total,
+      cost: total + count * COPY_OVERHEAD,
+      copy: () => parts.map((each) => join(each, delimiter)),
+    };
   }
 
   /** The messages that are the latest ones, the newest first. They must be used before the next one is set. */
@@ -268,9 +276,22 @@ function matches(filter: Filter, value: LastValue): boolean {
   return filter.matchesCrawler(crawlerId) && filter.matchesJob(jobLow, jobHigh >>> 0);
 }
 
-/** What precedes a message with `meta`. */
-function headOf({ from: id, crawlerId, sequence }: LastValue, host: string | undefined): string {
-  return metaPrefix({ id, crawlerId, host }) + metaSequence(sequence);
+/** What precedes messages with `meta`: kept while the sender stays the same. */
+class Prefixes {
+  readonly #host: string | undefined;
+  #sender: { readonly id: string; readonly crawlerId: string | undefined } | undefined;
+  #prefix = '';
+
+  constructor(host: string | undefined) {
+    this.#host = host;
+  }
+
+  of({ from: id, crawlerId }: LastValue): string {
+    if (this.#sender?.id === id && this.#sender.crawlerId === crawlerId) return this.#prefix;
+    this.#sender = { id, crawlerId };
+    this.#prefix = metaPrefix({ id, crawlerId, host: this.#host });
+    return this.#prefix;
+  }
 }
 
 function join({ values, size }: Part, delimiter: number): LastMessages {

@@ -8,24 +8,17 @@ import type { Logger } from 'pino';
 import type { AdminSource, MessageSender } from '../admin/admin-source.js';
 import { howToOpenAdmin } from '../config/addresses.js';
 import { type ResolvedOptions, resolveOptions, type SluiceOptions } from '../config/config.js';
-import {
-  type BrokerLogger,
-  connectionLogger,
-  defaultLogger,
-  logClosed,
-  logOpened,
-  redactingLogger,
-} from '../connection/broker-logger.js';
+import { type BrokerLogger, defaultLogger, logOpened, redactingLogger } from '../connection/broker-logger.js';
 import { ConnectionPool } from '../connection/connection-pool.js';
 import { type HealthIssue, HealthMonitor, type HealthSummary } from '../connection/health-monitor.js';
 import { Listeners } from '../connection/listeners.js';
 import { messageEvents } from '../connection/message-event.js';
 import { Pipeline } from '../connection/pipeline.js';
-import { RejectionLogger } from '../connection/rejection-logger.js';
 import type { ServerAddress, ServerEvents, ServerState, ServerStatus } from '../connection/server-events.js';
 import { collectMetrics, RateMeter, type ServerMetrics } from '../connection/server-metrics.js';
 import { SocketConnection } from '../connection/socket-connection.js';
 import { closePartial, closeStalled, pingWaiting } from '../connection/stalled-peers.js';
+import { logClosed, WarningLogger } from '../connection/warning-logger.js';
 import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';
@@ -67,7 +60,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly #delimiter: number;
   readonly #openLogger: () => BrokerLogger;
   #openedLogger: BrokerLogger | undefined;
-  #rejectionLogger: RejectionLogger | undefined;
+  #openedWarnings: WarningLogger | undefined;
   readonly #listenFds: readonly number[];
   readonly #validatesLocally: boolean;
   readonly #pool: ConnectionPool;
@@ -139,7 +132,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       this.emitSafely('connection_added', event);
     });
     this.#pool.on('connection_removed', (event) => {
-      logClosed(this.#logger, event.connection, event.reason);
+      logClosed(this.#logger, this.#warnings, event.connection, event.reason);
       this.emitSafely('connection_removed', event);
     });
     this.#health = new HealthMonitor(this.options, {
@@ -365,6 +358,11 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     return this.#openedLogger.logger;
   }
 
+  get #warnings(): WarningLogger {
+    this.#openedWarnings ??= new WarningLogger(this.#logger);
+    return this.#openedWarnings;
+  }
+
   async #start(): Promise<void> {
     await this.#openAdmin();
     const registry = await MessageRegistry.load(this.options.schemas);
@@ -424,10 +422,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
         this.emitSafely('rejected', rejection);
       })
       .on('presence', (change) => this.emitSafely('presence', change))
-      .on('rejected_count', (...rejected) => {
-        this.#rejectionLogger ??= new RejectionLogger(this.#logger);
-        this.#rejectionLogger.record(...rejected);
-      })
+      .on('rejected_count', (...rejected) => this.#warnings.recordRejected(...rejected))
       .on('worker_error', (error) => this.#onWorkerError(error))
       .once('patterns_unavailable', (reason) => this.#logger.warn({ reason }, 'validating without patterns'))
       .on('listener_error', this.#onServerError)
@@ -443,7 +438,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
       delimiter: this.#delimiter,
       log: this.#storage.log,
       filterOf: (data) => pipeline.subscriptions.filterOf(data),
-      lastMessages: (filter) => pipeline.lastMessages(filter),
+      lastMessages: (...request) => pipeline.lastMessages(...request),
       listen: listenerOf(pipeline),
       onError: (error) => this.#onLogError(error),
     });
@@ -580,7 +575,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
 
   #closeDead(connection: SocketConnection, issue: HealthIssue): void {
     const { kind, value, limit } = issue;
-    connectionLogger(this.#logger, connection).warn({ kind, value, limit }, 'connection is dead');
+    this.#warnings.record('connection is dead', connection, kind, () => ({ kind, value, limit }));
     void connection.disconnect(kind);
   }
 
@@ -597,8 +592,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.emitSafely('health_summary', summary);
     if (summary.delay > 0) for (const connection of this.#pool) connection.shiftDeadlines(summary.delay);
     const { stallTimeout, partialMessageTimeout } = this.options;
-    closeStalled(this.#pool, stallTimeout, this.#logger);
-    closePartial(this.#pool, partialMessageTimeout, this.#logger, (connection) => {
+    closeStalled(this.#pool, stallTimeout, this.#warnings);
+    closePartial(this.#pool, partialMessageTimeout, this.#warnings, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
     pingWaiting(this.#pool, this.#delimiter);
@@ -609,10 +604,8 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     const connection = kind === 'messages_dropped' ? this.#pool.get(connectionId) : undefined;
     if (connection === undefined) return;
     const { policy } = connection.outbox;
-    connectionLogger(this.#logger, connection).warn(
-      { dropped: value, policy },
-      'peer is too slow: messages dropped',
-    );
+    const about = { dropped: value, policy };
+    this.#warnings.record('peer is too slow: messages dropped', connection, policy, () => about);
   }
 
   #startTimers(): void {
@@ -662,7 +655,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     this.#state = 'stopped';
     this.#startedAt = undefined;
     this.#listeners = undefined;
-    this.#rejectionLogger?.flush();
+    this.#openedWarnings?.flush();
     this.#logger.info({ reason, undelivered, unsettledBytes }, 'stopped');
     this.emitSafely('server_stopped', { reason, undelivered, unsettledBytes });
   }

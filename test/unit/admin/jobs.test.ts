@@ -1,6 +1,13 @@
-import { describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { MessageRegistry } from 'sluice';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { AdminHandler } from '#src/admin/admin-handler.js';
 import type { Jobs } from '#src/admin/snapshot.js';
-import { sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
+import type { JobList } from '#src/routing/job-list.js';
+import { adminSourceOf, ask, sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
+import { temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 const shared = sharePlainAdminBroker();
@@ -59,6 +66,31 @@ describe('/api/jobs', () => {
     expect(head).toBe('jobId,state,type,owner,processed,total,age');
     expect(rows[0]).toMatch(/^'=job-3,ended,job_completed,Crawler-1,,,[\d.]+$/);
     expect(rows[1]).toMatch(/^job-1,open,job_progress,Crawler-1,20,40,[\d.]+$/);
+  });
+
+  test('two requests at once are answered, a third one is rejected', async () => {
+    const registry = MessageRegistry.builtin();
+    const waiting: (() => void)[] = [];
+    const jobs = () =>
+      new Promise<JobList>((resolve) => {
+        waiting.push(() => resolve({ total: 0, isComplete: true, rows: [] }));
+      });
+    const source = adminSourceOf(shared().manager, { registry: () => registry, jobs });
+    const handler = new AdminHandler(source, () => {});
+    const socketPath = join(temporaryFolder(), 'admin.sock');
+    const server = createServer((request, response) =>
+      handler.answer(request, response, request.url ?? '/'),
+    ).listen(socketPath);
+    onTestFinished(() => {
+      handler.stop();
+      server.close();
+    });
+    await once(server, 'listening');
+    const first = [ask(socketPath, '/api/jobs'), ask(socketPath, '/api/jobs')];
+    await until(() => waiting.length === 2);
+    expect((await ask(socketPath, '/api/jobs')).status).toBe(503);
+    for (const answer of waiting) answer();
+    expect((await Promise.all(first)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
   test('says that it knows none if the latest messages are not kept', async () => {

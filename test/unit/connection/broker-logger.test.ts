@@ -1,7 +1,8 @@
 import { Writable } from 'node:stream';
 import { type Logger, pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { connectionLogger, logClosed, redactingLogger } from '#src/connection/broker-logger.js';
+import { connectionLogger, redactingLogger } from '#src/connection/broker-logger.js';
+import { logClosed, WarningLogger } from '#src/connection/warning-logger.js';
 import { sharePlainBroker } from '../../support/broker.js';
 
 /** A caller's logger, and the lines that it has written. */
@@ -81,7 +82,7 @@ describe('the logger of a broker', () => {
     const [connection] = manager.getConnectionPool().all();
     if (connection === undefined) throw new Error('no connection');
     for (const reason of ['peer', 'ECONNRESET', 'SHUTTING_DOWN', 'SLOW_CONSUMER', 'UNAUTHORIZED', 'toString'])
-      logClosed(logger, connection, reason);
+      logClosed(logger, new WarningLogger(logger), connection, reason);
     expect(lines()).toMatchObject([
       { level: 40, reason: 'SLOW_CONSUMER', connection: connection.id },
       { level: 40, reason: 'UNAUTHORIZED' },

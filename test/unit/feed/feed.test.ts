@@ -5,6 +5,7 @@ import { MessageRegistry, SluiceError, type SluiceOptions } from 'sluice';
 import { type FeedEvent, SluiceFeed } from 'sluice/feed';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { FrameRun } from '#src/delivery/frame-run.js';
+import { FeedRun } from '#src/feed/feed-run.js';
 import { type FeedSource, Feeds } from '#src/feed/feeds.js';
 import type { MessageLog } from '#src/log/message-log.js';
 import { NO_SEED } from '#src/messages/job-key.js';
@@ -258,6 +259,65 @@ describe('the feed', () => {
     take?.(run);
     expect(copied).toHaveBeenCalledTimes(1);
     feeds.close();
+  });
+
+  test('what unread streams hold is limited for all together: one that is not read for long makes room', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const size = 16 * 1024 * 1024;
+    const part = { bytes: Buffer.alloc(size, '1'.repeat(1023).concat('\n')), count: size / 1024 };
+    const lastMessages: FeedSource['lastMessages'] = (_, hasRoom) => (hasRoom(size) ? [part] : undefined);
+    const feeds = new Feeds({ ...feedSource(undefined), lastMessages });
+    onTestFinished(() => feeds.close());
+    const openFeed = () => feeds.respond(new Request('http://page/?last=true'));
+    const streams = Array.from({ length: 7 }, openFeed);
+    expect(streams.map(({ status }) => status)).toEqual(Array(7).fill(200));
+    expect(openFeed().status).toBe(503);
+    vi.advanceTimersByTime(20_000);
+    expect(openFeed().status).toBe(200);
+    expect(openFeed().status).toBe(200);
+    const textOf = async (stream: Response | undefined) => {
+      const reader = stream?.body?.getReader();
+      const chunks = [await reader?.read(), await reader?.read()];
+      return chunks.map((chunk) => Buffer.from(chunk?.value ?? []).toString()).join('');
+    };
+    expect(await textOf(streams[0])).toContain(`event: dropped\ndata: {"count":${size / 1024}}`);
+    expect(await textOf(streams[6])).toContain('data: 11');
+  });
+
+  test('makes an update in parts as they are read, with the latest of what is not sent yet', async () => {
+    let take: ((run: FrameRun) => void) | undefined;
+    const feeds = new Feeds(
+      feedSource(undefined, (onMessages) => {
+        take = onMessages;
+      }),
+    );
+    onTestFinished(() => feeds.close());
+    const body = feeds.respond(new Request('http://page/?every=50ms')).body?.getReader();
+    const long = (job: string, text: string) =>
+      progress(`job-${job}`, 1).replace('"data":{', `"data":{"currentItem":"${text}",`);
+    take?.(runOf([...'abcdefghij'].map((job) => long(job, `old-${job} `.repeat(3000))).join('')));
+    let text = '';
+    const readUntil = async (found: string) => {
+      while (!text.includes(found)) {
+        const { value, done } = (await body?.read()) ?? { done: true };
+        if (done) throw new Error('ended');
+        text += Buffer.from(value ?? []);
+      }
+    };
+    await readUntil('old-a');
+    take?.(runOf(long('j', 'new-j')));
+    await readUntil('new-j');
+    expect(text).toContain('old-i');
+    expect(text).not.toContain('old-j');
+  });
+
+  test('replaces line ends in one pass', () => {
+    const run = new FeedRun(runOf(`{"type":"heartbeat"${'\r'.repeat(5000)}}\n`), MessageRegistry.builtin());
+    const searches = vi.spyOn(Buffer.prototype, 'indexOf');
+    onTestFinished(() => searches.mockRestore());
+    run.data(0);
+    expect(searches.mock.calls.length).toBeLessThan(10);
   });
 
   test('a type without a schema is a type of its own', async () => {

@@ -19,7 +19,7 @@ function replayOf(bytes: number, size = 0) {
       calls.copied++;
       return [];
     };
-    return { bytes, copy };
+    return { bytes, cost: bytes, copy };
   };
   const replay = new LastValueReplay({ select, size } as unknown as LastValues, NEWLINE, () => clock.now);
   return { clock, calls, replay };

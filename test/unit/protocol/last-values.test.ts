@@ -220,7 +220,11 @@ describe('limits', () => {
 
   test('of their bytes per second, 128 MiB for all subscribers', async () => {
     const copy = vi.fn(() => []);
-    vi.spyOn(LastValues.prototype, 'select').mockReturnValue({ bytes: 48 * 1024 * 1024, copy });
+    vi.spyOn(LastValues.prototype, 'select').mockReturnValue({
+      bytes: 48 * 1024 * 1024,
+      cost: 48 * 1024 * 1024,
+      copy,
+    });
     onTestFinished(() => void vi.restoreAllMocks());
     const { connect } = await startPlainBroker();
     const app = await connect();

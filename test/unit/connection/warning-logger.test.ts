@@ -3,7 +3,7 @@ import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { SocketManager } from 'sluice';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
-import { RejectionLogger } from '#src/connection/rejection-logger.js';
+import { WarningLogger } from '#src/connection/warning-logger.js';
 import type { Peer as Connection } from '#src/protocol/peer.js';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { changed, line } from '../../support/messages.js';
@@ -28,7 +28,7 @@ afterEach(() => {
 test('logs one line per code and second, with the number of rejections since the last', () => {
   vi.useFakeTimers();
   const { log, lines } = logOf('warn');
-  const logger = new RejectionLogger(log);
+  const logger = new WarningLogger(log);
   const [one, other] = ['c-1', 'c-2'].map((id) => ({ id, role: 'crawler' }) as Connection) as [
     Connection,
     Connection,
@@ -39,10 +39,10 @@ test('logs one line per code and second, with the number of rejections since the
     line: 7,
     issues: [{ path: 'data.activeJobs', code: 'too_small', message: 'expected number' }],
   } as const;
-  logger.record(one, 'SCHEMA_VIOLATION', 1, details);
-  for (let count = 0; count < 1000; count++) logger.record(one, 'SCHEMA_VIOLATION', 2, undefined);
-  logger.record(other, 'SCHEMA_VIOLATION', 1, details);
-  logger.record(other, 'INVALID_JSON', 3, undefined);
+  logger.recordRejected(one, 'SCHEMA_VIOLATION', 1, details);
+  for (let count = 0; count < 1000; count++) logger.recordRejected(one, 'SCHEMA_VIOLATION', 2, undefined);
+  logger.recordRejected(other, 'SCHEMA_VIOLATION', 1, details);
+  logger.recordRejected(other, 'INVALID_JSON', 3, undefined);
   expect(lines).toHaveLength(2);
   expect(lines[0]).toEqual({
     level: 40,
@@ -58,14 +58,33 @@ test('logs one line per code and second, with the number of rejections since the
   expect(lines[1]).toMatchObject({ code: 'INVALID_JSON', count: 3, connection: 'c-2' });
   vi.advanceTimersByTime(1000);
   expect(lines[2]).toMatchObject({ code: 'SCHEMA_VIOLATION', count: 2001, connection: 'c-2' });
-  logger.record(one, 'INVALID_JSON', 1, undefined);
-  logger.record(one, 'INVALID_JSON', 1, undefined);
+  logger.recordRejected(one, 'INVALID_JSON', 1, undefined);
+  logger.recordRejected(one, 'INVALID_JSON', 1, undefined);
   logger.flush();
   vi.advanceTimersByTime(5000);
   expect(lines.slice(3).map(({ code, count }) => [code, count])).toEqual([
     ['INVALID_JSON', 1],
     ['INVALID_JSON', 1],
   ]);
+});
+
+test('a peer that connects again and again with a wrong version causes one line per reason and second', async () => {
+  const { log, lines } = logOf('warn');
+  const socketPath = join(temporaryFolder(), 'broker.sock');
+  const manager = new SocketManager({ socketPath, ...LIGHT }, { logger: log, validatesLocally: true });
+  await manager.start();
+  const startedAt = performance.now();
+  for (let count = 0; count < 50; count++) {
+    const peer = await Peer.connect(socketPath);
+    peer.say('hello', { role: 'crawler', protocolVersion: '99.0.0' });
+    await peer.closed;
+  }
+  await until(() => manager.getConnectionPool().size === 0);
+  await manager.stop();
+  const closed = lines.filter(({ msg }) => msg === 'connection closed');
+  expect(closed.reduce((sum, { count }) => sum + Number(count), 0)).toBe(50);
+  // With the first one, and that of the stop.
+  expect(closed.length).toBeLessThanOrEqual(2 + (performance.now() - startedAt) / 1000);
 });
 
 test('a broker logs rejections of every kind, without content, and connections with their totals', async () => {
