@@ -17,8 +17,8 @@ export interface PausableConnection {
   /** Monotonic time at which bytes were last read from it, in ms. */
   readonly lastActivityAt: number;
   /**
-   * Whether it reads the durable log, or may be about to, and publishes nothing: others may wait for its
-   * acknowledgements. Default: false.
+   * Whether it reads the durable log, or may be about to, and has sent nothing that is postponed: others may wait for
+   * its acknowledgements. Default: false.
    */
   readonly isLogReader?: boolean;
   /** Stops or resumes reading, for one reason of {@link PAUSE}. */

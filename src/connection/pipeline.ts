@@ -233,11 +233,12 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     this.flow = new FlowControl(options, heldBytes, pool);
     const partialBytes = Math.min(options.maxPartialBytes, options.maxBufferedBytes * PARTIAL_SHARE);
     this.partials = new PartialBudget(partialBytes, maxMessageSize, (connection) => {
+      const isDeaf = connection.outbox.pendingBytes > 0;
       this.protocol.replyError(connection, 'RATE_LIMITED');
       connection.flush();
       void connection.disconnect('partial_message');
       // It would keep its slot until it reads.
-      if (connection.outbox.pendingBytes > 0) connection.destroy();
+      if (isDeaf) connection.destroy();
     });
     const { fingerprint } = registry;
     const settings = {
@@ -385,23 +386,24 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   }
 
   #submit(connection: SocketConnection, range: FrameRange): void {
-    if (connection.hasPostponed || (this.flow.isPaused && !this.#isReadInPause(range)))
-      return connection.postpone(range);
-    this.dispatcher.submit(connection.lane, range, connection.lastActivityAt);
+    const { start } = range;
+    const end = connection.hasPostponed ? start : this.#endForNow(range);
+    // Before the rest is submitted, which may end the pause.
+    if (end < range.end) connection.postpone({ ...range, start: end });
+    if (end === start) return;
+    this.dispatcher.submit(connection.lane, { ...range, end }, connection.lastActivityAt);
     this.flow.updateConnection(connection);
     this.flow.update();
   }
 
   /**
-   * Log readers are read even while reading is paused, but what takes memory until the pause ends waits for that. Messages to
-   * crawlers do not, unless those do not read them: acknowledgements may follow.
+   * The end of the messages to process now. Log readers are read even while reading is paused, but what takes memory until the
+   * pause ends waits for that, with all that follows. Messages to crawlers do not, unless those do not read them:
+   * acknowledgements may follow.
    */
-  #isReadInPause(range: FrameRange): boolean {
-    if (this.log === undefined) return true;
-    return this.protocol.hasOnly(
-      this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS,
-      range,
-    );
+  #endForNow(range: FrameRange): number {
+    if (this.log === undefined || !this.flow.isPaused) return range.end;
+    return this.protocol.endOf(this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS, range);
   }
 
   /** Settles a connection's next validated chunk. Called in order. */

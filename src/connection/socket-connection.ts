@@ -359,9 +359,13 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     return (this.#pauses & ~PAUSED_BY_PEER) !== 0;
   }
 
-  /** @internal Whether nothing is read from it now, and nothing that it has sent was processed. */
+  /**
+   * @internal Whether nothing is read from it now, and nothing that it has sent was processed; if it can receive nothing, it
+   * may have sent control messages.
+   */
   get isReplaceable(): boolean {
-    const isUnheard = this.#sequence === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
+    const messages = this.isOpen ? this.#sequence : this.#sequence - this.controlReceived;
+    const isUnheard = messages === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
     return this.isPausedByBroker && isUnheard;
   }
 
@@ -466,7 +470,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#partialSince = Math.min(now, this.#partialSince + delay);
   }
 
-  /** @internal Stops reading for good. What was received is processed. */
+  /** @internal Stops reading for good. What was received is processed, unless it is postponed. */
   stopReading(): void {
     this.setPaused(PAUSE.CLOSING, true);
     this.#buffer.scanDeferred();

@@ -239,7 +239,7 @@ function slice(run: FrameRun, selection: Selection): Piece[] {
       last++;
     }
     const bytes = slab.arena.bytes.subarray(run.start(from), run.end(last) + 1);
-    pieces.push({ bytes, slab, messages: last + 1 - from });
+    pieces.push({ bytes, slab, messages: last + 1 - from, span: run.span });
   }
   return pieces;
 }

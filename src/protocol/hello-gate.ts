@@ -72,19 +72,21 @@ export class HelloGate<P extends Peer> {
     return connection.isOpen ? next : end;
   }
 
-  /** Whether a range has only messages of these directions, of at most 64 KB. */
-  hasOnly(directions: ReadonlySet<MessageDirection>, { slab, start, end }: FrameRange): boolean {
+  /** The end of the first messages of a range that have these directions and at most 64 KB. */
+  endOf(directions: ReadonlySet<MessageDirection>, { slab, start, end }: FrameRange): number {
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;
+    let found = start;
     let from = messageStart(bytes, start, end);
     for (const next of [...messageEnds(bytes, from, end, framing, delimiter), end]) {
-      if (from === end) return true;
+      if (from === end) return end;
       const type = this.#parseObject(this.#messageIn(bytes, from, next))?.type;
       const direction = typeof type === 'string' ? this.#validator.registry.get(type)?.direction : undefined;
-      if (direction === undefined || !directions.has(direction)) return false;
+      if (direction === undefined || !directions.has(direction)) return found;
+      found = next;
       from = messageStart(bytes, next, end);
     }
-    return true;
+    return end;
   }
 
   /** The message at `from`, without its delimiter. */

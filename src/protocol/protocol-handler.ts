@@ -306,9 +306,9 @@ export class ProtocolHandler<P extends Peer> {
     return this.#helloGate.authenticate(connection, range);
   }
 
-  /** @internal Whether a range has only messages of these directions. */
-  hasOnly(directions: ReadonlySet<MessageDirection>, range: FrameRange): boolean {
-    return this.#helloGate.hasOnly(directions, range);
+  /** @internal The end of the first messages of a range that have these directions and at most 64 KB. */
+  endOf(directions: ReadonlySet<MessageDirection>, range: FrameRange): number {
+    return this.#helloGate.endOf(directions, range);
   }
 
   /** @internal Disconnects a peer that has not sent the required `hello` first. */

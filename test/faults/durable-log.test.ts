@@ -422,6 +422,12 @@ describe('a log without room, whose messages a cursor has not read', () => {
     await first.close();
     await until(() => manager.getMetrics().protocol.subscriptions === 0);
     const { memory, protocol } = manager.getMetrics();
+    // What precedes a message that has to wait is answered.
+    const both = await connect();
+    both.write(
+      line({ type: 'subscribe', data: { id: 'b', types: ['job_started'], from: 'new' } }) + numbered(2, 0),
+    );
+    await both.next('subscribed');
     for (let visit = 0; visit < 20; visit++) (await connect()).socket.end(numbered(1, 0));
     const reader = await readerOf(connect);
     expect(manager.getMetrics().protocol.received).toBe(protocol.received);
