@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type OutgoingMessage, SocketServer } from 'sluice';
+import { MessageRouter, type OutgoingMessage, SocketManager, SocketServer } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
@@ -76,6 +76,11 @@ describe('SocketServer', () => {
     expect(() => new SocketServer({}, settings)).toThrow(
       'maxConcurent: unknown option; did you mean maxConcurrent?',
     );
+    const dependencies: object = { validateLocally: true };
+    expect(() => new SocketManager({}, dependencies)).toThrow('did you mean validatesLocally?');
+    expect(() => new MessageRouter(settings)).toThrow('did you mean maxConcurrent?');
+    const mounted: object = { prefx: '/sluice' };
+    expect(() => new SocketManager().dashboardHandler(mounted)).toThrow('did you mean prefix?');
   });
 
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
