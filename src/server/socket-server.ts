@@ -102,7 +102,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
       },
       (type, fields) => fieldTable.remove(type, fields),
     );
-    this.fleet = new FleetState(settings);
+    const pool = this.manager.getConnectionPool();
+    this.fleet = new FleetState({ maxCrawlers, maxJobs, maxFleetBytes }, (id) => pool.getCrawler(id));
     if (defaultHandlers) {
       // Safe cast: the parameter's type checks that name and event match, which the bound function's type does not.
       const emit = (this as EventEmitter).emit.bind(this);
@@ -121,10 +122,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
     });
-    this.manager.on('connection_removed', ({ connection }) => {
-      const successor = this.manager.getConnectionPool().getCrawler(connection.crawlerId ?? '');
-      this.fleet.recordDisconnect(connection, successor);
-    });
+    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordDisconnect(connection));
   }
 
   /**

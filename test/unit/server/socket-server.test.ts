@@ -328,6 +328,29 @@ describe('the default handlers', () => {
     expect(server.fleet.getCrawler('late')).toMatchObject({ isConnected: true, connectionId: id });
   });
 
+  test('list a crawler as connected that has reconnected before its older messages are handled', async () => {
+    const { server, connect } = await startServer({ maxConcurrent: 1 });
+    let open: () => void = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    server.router.registerHandler('discovery', () => opened);
+    const busy = await connect('busy');
+    busy.write(line(VALID.discovery));
+    await busy.settled();
+    const old = await connect('c1');
+    old.write(line(VALID.heartbeat));
+    await old.settled();
+    const current = await connect('c1');
+    open();
+    await server.router.idle();
+    const { id } = server.manager.getConnectionPool().getCrawler('c1') ?? {};
+    expect(server.fleet.getCrawler('c1')).toMatchObject({ isConnected: true, connectionId: id });
+    await current.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(server.fleet.getCrawler('c1')).toMatchObject({ isConnected: false, connectionId: id });
+  });
+
   test('are not set back by what is read late from an older connection', async () => {
     const { server, connect } = await startServer({ maxQueuedBytes: 1000 }, { maxConnectionBytes: 1024 });
     let open: () => void = () => {};
