@@ -66,7 +66,13 @@ function miniExpress() {
     const pattern = new RegExp(`^${path.replaceAll(/:(\w+)/g, '(?<$1>[^/]+)')}$`);
     routes.push({ method, pattern, handler });
   };
-  const statuses = { NO_RECIPIENT: 404, INVALID_MESSAGE: 400, SLOW_CONSUMER: 503, SEND_TIMEOUT: 504 };
+  const statuses = {
+    NO_RECIPIENT: 404,
+    INVALID_MESSAGE: 400,
+    SLOW_CONSUMER: 503,
+    SEND_TIMEOUT: 504,
+    CONNECTION_CLOSED: 504,
+  };
   const handle = async (request, response) => {
     response.status = (code) => Object.assign(response, { statusCode: code });
     response.json = (value) => {

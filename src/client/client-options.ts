@@ -113,7 +113,7 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   if (pingInterval !== 0) checkDelay('pingInterval', pingInterval);
   checkDelay('pingTimeout', pingTimeout);
   requireKnownOptions(reconnect || {}, RECONNECT_OPTIONS, 'reconnect.');
-  if (heartbeat !== undefined) checkHeartbeat(heartbeat);
+  if (heartbeat) checkHeartbeat(heartbeat);
   if (!(maxOutboxBytes > 0)) throw new SluiceError('INVALID_OPTION', 'maxOutboxBytes: must be more than 0');
   if (!(retries >= 0)) throw new SluiceError('INVALID_OPTION', 'retries: must be 0 or more');
   if (port !== undefined && !(Number.isInteger(port) && port > 0 && port <= MAX_PORT)) {
@@ -122,7 +122,7 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
   if (port !== undefined && socketPath !== undefined)
     throw new SluiceError('INVALID_OPTION', 'port: cannot be combined with socketPath');
   if (host !== undefined && port === undefined) throw new SluiceError('INVALID_OPTION', 'host: needs port');
-  const encryption = tls === true ? {} : tls === false ? undefined : tls;
+  const encryption = tls === true ? {} : tls || undefined;
   if (encryption !== undefined) requireKnownOptions(encryption, TLS_OPTIONS, 'tls.');
   if (encryption !== undefined && port === undefined)
     throw new SluiceError('INVALID_OPTION', 'tls: needs port, since Unix sockets are not encrypted');
@@ -136,8 +136,8 @@ export function resolveClientOptions(options: ClientOptions): ResolvedClientOpti
       tls: encryption,
     },
     // So that a broker with a durable log knows what it has from earlier connections.
-    hello: hello && { session: randomUUID(), ...hello },
-    heartbeat,
+    hello: hello ? { session: randomUUID(), ...hello } : undefined,
+    heartbeat: heartbeat ?? undefined,
     reconnect:
       reconnect === false ? undefined : { initialDelay, maxDelay: Math.min(maxDelay, MAX_TIMER), retries },
     maxOutboxBytes,

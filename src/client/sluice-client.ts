@@ -6,6 +6,7 @@
 
 import '../async-dispose.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import type { MessageMap } from '../messages/messages.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import { withTimeout } from '../timeout.js';
@@ -242,12 +243,10 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
    * @param timeout ms to wait, or `Infinity`. Default: `requestTimeout`.
    * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code of the broker's rejection
    */
-  async requestJobs({
-    timeout = this.#options.requestTimeout,
-  }: {
-    timeout?: number;
-  } = {}): Promise<JobMessage> {
+  async requestJobs(options: { timeout?: number } = {}): Promise<JobMessage> {
     this.#checkOpen();
+    requireKnownOptions(options, { timeout: true });
+    const { timeout = this.#options.requestTimeout } = options;
     checkTimeout('timeout', timeout);
     const kept = this.#jobs.shift();
     if (kept !== undefined) return kept;

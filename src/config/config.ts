@@ -107,7 +107,7 @@ const GROUPS = {
       .string()
       .min(1)
       .default('127.0.0.1')
-      .meta({ description: 'TCP address to listen on if port is set' }),
+      .meta({ description: 'TCP address to listen on; without port, it has no effect' }),
     port: z
       .number()
       .int()

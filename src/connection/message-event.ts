@@ -86,8 +86,8 @@ export class MessageEvent {
   }
 
   /**
-   * The bytes as received, without the delimiter. They share memory with other messages: copy them to keep few of many
-   * for long.
+   * The bytes as received, without the delimiter. They share memory with other messages: copy them if you keep only
+   * a few of them for long.
    */
   get raw(): Buffer {
     this.#raw ??= this.#run.bytes.subarray(this.#start, this.#end);

@@ -5,6 +5,7 @@ import { defaultLogger, redactingLogger } from '../connection/broker-logger.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection as BrokerConnection } from '../connection/socket-connection.js';
 import { describeError, describeForLog, SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import { SocketServer as BrokerServer } from '../server/socket-server.js';
 import { resolveConfig, type SocketServerConfig } from './config.js';
 import { CrawlerConnection } from './connection.js';
@@ -73,7 +74,9 @@ export class SocketServer {
    * @param config overrides the `SOCKET_…` environment variables
    * @throws SluiceError `INVALID_OPTION`
    */
-  constructor(config: Partial<SocketServerConfig> = {}, { router, logger }: DropInSettings = {}) {
+  constructor(config: Partial<SocketServerConfig> = {}, settings: DropInSettings = {}) {
+    requireKnownOptions(settings, { router: true, logger: true });
+    const { router, logger } = settings;
     const resolved = resolveConfig(config);
     const logging = logger === undefined ? defaultLogger(resolved.options.logLevel) : { logger };
     this.#config = resolved.config;

@@ -3,6 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AdminHandler } from '../admin/admin-handler.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 
 export interface DashboardOptions {
   /**
@@ -26,12 +27,14 @@ const JSON_HEADERS = { 'content-type': 'application/json; charset=utf-8', 'cache
 
 /**
  * @param admin answers the requests; `undefined` while the broker is stopped
- * @throws SluiceError `INVALID_OPTION` if the prefix is not a path
+ * @throws SluiceError `INVALID_OPTION` if the prefix is not a path, or another option is set
  */
 export function createDashboardHandler(
   admin: () => Promise<AdminHandler> | undefined,
-  { prefix = '' }: DashboardOptions,
+  options: DashboardOptions,
 ): DashboardHandler {
+  requireKnownOptions(options, { prefix: true });
+  const { prefix = '' } = options;
   if (!PREFIX.test(prefix))
     throw new SluiceError('INVALID_OPTION', 'prefix: must be a path, such as /sluice');
   const mount = prefix.replace(/\/$/, '');

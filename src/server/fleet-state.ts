@@ -77,12 +77,16 @@ export class FleetState {
   /** The ID under which each connection's crawler is recorded. */
   readonly #ids = new WeakMap<SocketConnection, string>();
 
-  /** @throws SluiceError `INVALID_OPTION` */
-  constructor({
-    maxCrawlers = DEFAULT_CAPACITY,
-    maxJobs = DEFAULT_CAPACITY,
-    maxFleetBytes = DEFAULT_MAX_BYTES,
-  }: FleetLimits = {}) {
+  readonly #connectionOf: (crawlerId: string) => SocketConnection | undefined;
+
+  /**
+   * @param connectionOf returns a crawler's present connection
+   * @throws SluiceError `INVALID_OPTION`
+   */
+  constructor(limits: FleetLimits, connectionOf: (crawlerId: string) => SocketConnection | undefined) {
+    const { maxCrawlers = DEFAULT_CAPACITY, maxJobs = DEFAULT_CAPACITY } = limits;
+    const { maxFleetBytes = DEFAULT_MAX_BYTES } = limits;
+    this.#connectionOf = connectionOf;
     for (const [name, value] of Object.entries({ maxCrawlers, maxJobs, maxFleetBytes })) {
       if (!(value >= 1)) throw new SluiceError('INVALID_OPTION', `${name}: must be 1 or more`);
     }
@@ -113,27 +117,29 @@ export class FleetState {
    * @internal
    */
   recordCrawler(event: MessageEvent, heartbeat?: MessageMap['heartbeat']['data']): CrawlerRecord {
-    const { connection } = event;
+    const { connection, receivedAt } = event;
     const id = idOf(connection);
     const before = this.#knownOf(connection);
     // The crawler has identified itself meanwhile: it must not be listed twice.
     if (before !== undefined && before.record.id !== id) this.#crawlers.delete(before.record.id);
-    this.#ids.set(connection, id);
+    // The message may be handled after the crawler has reconnected, and after messages of its later connections.
+    const present = this.#presentOf(connection);
     const latest = this.#crawlers.get(id) ?? before;
-    const receipt = receiptOf(event);
-    // Its messages may be handled after those of a connection that has replaced it.
-    const isReplaced = latest !== undefined && isBefore(receipt, latest.receipt);
+    const receipt = receiptOf(connection, receivedAt);
+    const isReplaced = present === undefined && latest !== undefined && isBefore(receipt, latest.receipt);
+    const owner = present ?? connection;
+    this.#ids.set(owner, id);
     const isOutdated = heartbeat === undefined || isBefore(receipt, latest?.heartbeatReceipt);
     const record: CrawlerRecord = {
       id,
-      connectionId: isReplaced ? latest.record.connectionId : connection.id,
-      isConnected: isReplaced ? latest.record.isConnected : connection.isOpen,
+      connectionId: isReplaced ? latest.record.connectionId : owner.id,
+      isConnected: isReplaced ? latest.record.isConnected : owner.isOpen,
       heartbeat: isOutdated ? latest?.record.heartbeat : heartbeat,
       seenAt: new Date(),
     };
     const known: KnownCrawler = {
       record,
-      receipt: isReplaced ? latest.receipt : receipt,
+      receipt: isReplaced ? latest.receipt : receiptOf(owner, receivedAt),
       heartbeatReceipt: isOutdated ? latest?.heartbeatReceipt : receipt,
     };
     this.#crawlers.set(id, known, memoryOf(record));
@@ -142,13 +148,13 @@ export class FleetState {
 
   /**
    * Records that a connection is closed.
-   * @param successor the connection of the same crawler that has replaced it
    * @internal
    */
-  recordDisconnect(connection: SocketConnection, successor?: SocketConnection): void {
+  recordDisconnect(connection: SocketConnection): void {
     const known = this.#knownOf(connection);
     if (known === undefined) return;
     const { id, connectionId } = known.record;
+    const successor = this.#presentOf(connection);
     const isConnected = successor !== undefined;
     const record = { ...known.record, connectionId: successor?.id ?? connectionId, isConnected };
     if (successor !== undefined) this.#ids.set(successor, id);
@@ -166,7 +172,7 @@ export class FleetState {
     event: MessageEvent,
     update: Partial<JobRecord> & Pick<JobRecord, 'status'>,
   ): JobRecord {
-    const receipt = receiptOf(event);
+    const receipt = receiptOf(event.connection, event.receivedAt);
     const latest = this.#jobs.get(id);
     if (latest !== undefined && isBefore(receipt, latest.receipt)) return latest.record;
     const noData = { progress: undefined, completed: undefined, failed: undefined };
@@ -180,6 +186,11 @@ export class FleetState {
     return record;
   }
 
+  /** The present connection of a connection's crawler, if that has a crawlerId and is connected. */
+  #presentOf({ crawlerId }: SocketConnection): SocketConnection | undefined {
+    return crawlerId === undefined ? undefined : this.#connectionOf(crawlerId);
+  }
+
   /** What is known of a connection's crawler, unless that has reconnected on another connection. */
   #knownOf(connection: SocketConnection): KnownCrawler | undefined {
     const known = this.#crawlers.get(this.#ids.get(connection) ?? '');
@@ -191,8 +202,7 @@ function idOf({ id, crawlerId }: SocketConnection): string {
   return crawlerId ?? id;
 }
 
-function receiptOf({ connection, receivedAt }: MessageEvent): Receipt {
-  const { crawlerId, identifiedAt } = connection;
+function receiptOf({ crawlerId, identifiedAt }: SocketConnection, receivedAt: number): Receipt {
   return { crawlerId, identifiedAt, receivedAt };
 }
 

@@ -5,6 +5,7 @@ import { PAUSE } from '../connection/connection-state.js';
 import type { MessageEvent } from '../connection/message-event.js';
 import type { SocketConnection } from '../connection/socket-connection.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import type { OutgoingMessage } from '../messages/messages.js';
 import { SafeEmitter } from '../safe-emitter.js';
 import type { DurableMessage } from './durable-message.js';
@@ -35,6 +36,8 @@ export interface RouterOptions {
    */
   readonly maxQueuedBytes?: number | undefined;
 }
+
+const OPTIONS: Readonly<Record<keyof RouterOptions, true>> = { maxConcurrent: true, maxQueuedBytes: true };
 
 /** An error of an application's function. */
 export interface HandlerFailure {
@@ -85,8 +88,7 @@ const EVENT_OVERHEAD = 256;
  * faster than they are handled, they are queued. At `maxQueuedBytes`, reading from the connection pauses until half of
  * the queue is done: a crawler that is too fast has to wait, and no message is dropped. Data that was read before that
  * is queued in addition, at most `maxConnectionBytes`, and so are the messages that share memory with the one that is
- * being handled. A handler whose promise never settles blocks its own connection
- * and occupies one of `maxConcurrent`.
+ * being handled. A handler whose promise never settles blocks its own connection and occupies one of `maxConcurrent`.
  */
 export class MessageRouter extends SafeEmitter<RouterEvents> {
   readonly #middleware: MiddlewareChain;
@@ -118,6 +120,7 @@ export class MessageRouter extends SafeEmitter<RouterEvents> {
     super();
     this.#onRegistered = onRegistered;
     this.#onUnregistered = onUnregistered;
+    requireKnownOptions(options, OPTIONS);
     const { maxConcurrent = 64, maxQueuedBytes = 1024 * 1024 } = options;
     for (const [name, value] of Object.entries({ maxConcurrent, maxQueuedBytes })) {
       if (!(value > 0)) throw new SluiceError('INVALID_OPTION', `${name}: must be more than 0`);

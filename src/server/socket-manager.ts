@@ -23,6 +23,7 @@ import type { FrameRun } from '../delivery/frame-run.js';
 import { describeForLog, SluiceError } from '../errors.js';
 import { Feeds } from '../feed/feeds.js';
 import { Tails } from '../feed/tail.js';
+import { requireKnownOptions } from '../known-options.js';
 import { FieldTable } from '../messages/field-paths.js';
 import { MessageRegistry } from '../messages/message-registry.js';
 import type { OutgoingMessage } from '../messages/messages.js';
@@ -54,6 +55,15 @@ export interface SocketManagerDependencies {
    */
   validatesLocally?: boolean;
 }
+
+/** The names of all dependencies. */
+export const DEPENDENCIES: Readonly<Record<keyof SocketManagerDependencies, true>> = {
+  logger: true,
+  droppedLogLines: true,
+  listenFds: true,
+  adminFd: true,
+  validatesLocally: true,
+};
 
 export class SocketManager extends SafeEmitter<ServerEvents> {
   readonly options: ResolvedOptions;
@@ -95,6 +105,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
    */
   constructor(options: SluiceOptions | ResolvedOptions = {}, dependencies: SocketManagerDependencies = {}) {
     super();
+    requireKnownOptions(dependencies, DEPENDENCIES);
     this.options = resolveOptions(options);
     this.#delimiter = this.options.messageDelimiter.charCodeAt(0);
     const { logger, droppedLogLines = () => 0 } = dependencies;

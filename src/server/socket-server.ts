@@ -27,7 +27,7 @@ import {
   type RouterStatistics,
 } from './message-router.js';
 import { type Middleware, MiddlewareChain, type SendTarget } from './middleware.js';
-import { SocketManager, type SocketManagerDependencies } from './socket-manager.js';
+import { DEPENDENCIES, SocketManager, type SocketManagerDependencies } from './socket-manager.js';
 
 /** Settings of a server in addition to the broker's options. */
 export interface SocketServerSettings extends SocketManagerDependencies, RouterOptions, FleetLimits {
@@ -36,11 +36,7 @@ export interface SocketServerSettings extends SocketManagerDependencies, RouterO
 }
 
 const SETTINGS: Readonly<Record<keyof SocketServerSettings, true>> = {
-  logger: true,
-  droppedLogLines: true,
-  listenFds: true,
-  adminFd: true,
-  validatesLocally: true,
+  ...DEPENDENCIES,
   maxConcurrent: true,
   maxQueuedBytes: true,
   maxCrawlers: true,
@@ -93,11 +89,12 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
   constructor(options: SluiceOptions | ResolvedOptions = {}, settings: SocketServerSettings = {}) {
     super();
     requireKnownOptions(settings, SETTINGS);
-    const { defaultHandlers = true } = settings;
-    this.manager = new SocketManager(options, settings);
+    const { defaultHandlers = true, maxConcurrent, maxQueuedBytes, ...others } = settings;
+    const { maxCrawlers, maxJobs, maxFleetBytes, ...dependencies } = others;
+    this.manager = new SocketManager(options, dependencies);
     const { fieldTable } = this.manager;
     this.router = new MessageRouter(
-      settings,
+      { maxConcurrent, maxQueuedBytes },
       this.#middleware,
       (type, fields) => {
         fieldTable.add(type, fields);
@@ -105,7 +102,8 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
       },
       (type, fields) => fieldTable.remove(type, fields),
     );
-    this.fleet = new FleetState(settings);
+    const pool = this.manager.getConnectionPool();
+    this.fleet = new FleetState({ maxCrawlers, maxJobs, maxFleetBytes }, (id) => pool.getCrawler(id));
     if (defaultHandlers) {
       // Safe cast: the parameter's type checks that name and event match, which the bound function's type does not.
       const emit = (this as EventEmitter).emit.bind(this);
@@ -124,10 +122,7 @@ export class SocketServer extends EventEmitter<SocketServerEvents> {
     this.manager.on('connection_added', ({ connection }) => {
       connection.beforeEnd = () => this.#withinDrainTimeout(this.router.idleOf(connection));
     });
-    this.manager.on('connection_removed', ({ connection }) => {
-      const successor = this.manager.getConnectionPool().getCrawler(connection.crawlerId ?? '');
-      this.fleet.recordDisconnect(connection, successor);
-    });
+    this.manager.on('connection_removed', ({ connection }) => this.fleet.recordDisconnect(connection));
   }
 
   /**

@@ -1,5 +1,6 @@
 // What tests wait for.
 
+import { requireKnownOptions } from '../known-options.js';
 import type { MessageMap } from '../messages/messages.js';
 import type { Inbox } from './inbox.js';
 import { type ExpectedRejection, matchesRejection, type Rejection } from './rejection.js';
@@ -20,6 +21,12 @@ export interface ArrivedMessage {
 /** Less than the 5 s after which vitest and jest end a test, without the reason that the error here has. */
 const TIMEOUT = 4000;
 
+const EXPECTED: Readonly<Record<keyof ExpectedRejection, true>> = {
+  code: true,
+  messageType: true,
+  path: true,
+};
+
 /**
  * Waits for a message: one that a test broker has accepted, or that a scripted crawler has got. One that came before the
  * call counts too, unless an earlier call has returned it. The latest 10,000 are kept.
@@ -37,17 +44,17 @@ export function waitForMessage<M extends ArrivedMessage = ArrivedMessage>(
   match: string | ((message: ArrivedMessage) => boolean),
   options?: WaitOptions,
 ): Promise<M>;
-export function waitForMessage(
+export async function waitForMessage(
   source: TestBroker | ScriptedCrawler,
   match: string | ((message: ArrivedMessage) => boolean),
-  { timeout = TIMEOUT }: WaitOptions = {},
+  options: WaitOptions = {},
 ): Promise<ArrivedMessage> {
   const [what, matches] =
     typeof match === 'string'
       ? [`message of type ${match}`, ({ type }: ArrivedMessage) => type === match]
       : ['message that matches', match];
   const messages: Inbox<ArrivedMessage> = source.messages;
-  return messages.take(matches, what, timeout, () => {
+  return messages.take(matches, what, timeoutOf(options), () => {
     const rejected = source.rejections.content;
     return rejected === '' ? '' : `; rejected: ${rejected}`;
   });
@@ -60,12 +67,23 @@ export function waitForMessage(
  * @returns the rejection
  * @throws SluiceError `REQUEST_TIMEOUT`; its message names the rejections that came instead
  */
-export function expectRejected(
+export async function expectRejected(
   source: TestBroker | ScriptedCrawler,
   expected: ExpectedRejection = {},
-  { timeout = TIMEOUT }: WaitOptions = {},
+  options: WaitOptions = {},
 ): Promise<Rejection> {
+  requireKnownOptions(expected, EXPECTED);
   const details = Object.entries(expected).map(([name, value]) => `${name} ${value}`);
   const what = ['rejection', ...details].join(' ');
-  return source.rejections.take((rejection) => matchesRejection(expected, rejection), what, timeout);
+  return source.rejections.take(
+    (rejection) => matchesRejection(expected, rejection),
+    what,
+    timeoutOf(options),
+  );
+}
+
+/** @throws SluiceError `INVALID_OPTION` */
+function timeoutOf(options: WaitOptions): number {
+  requireKnownOptions(options, { timeout: true });
+  return options.timeout ?? TIMEOUT;
 }

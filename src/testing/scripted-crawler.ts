@@ -5,6 +5,8 @@ import type { AnyMessage } from '../client/broker-lines.js';
 import type { PublishedMessage } from '../client/published-message.js';
 import { SluiceClient } from '../client/sluice-client.js';
 import { SluiceError } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
+import { withTimeout } from '../timeout.js';
 import { Inbox } from './inbox.js';
 import { nameOfRejection, type Rejection } from './rejection.js';
 
@@ -29,6 +31,11 @@ export interface CrawlerScript {
   readonly answers?: Readonly<Record<string, Answer>>;
 }
 
+const SCRIPT: Readonly<Record<keyof CrawlerScript, true>> = { crawlerId: true, token: true, answers: true };
+
+/** In ms: the `requestTimeout` of a client, after which its `close` no longer waits either. */
+const CLOSE_TIMEOUT = 10_000;
+
 /** A crawler that does what a test says. */
 export class ScriptedCrawler {
   /** Its connection, for what the methods here do not do. */
@@ -40,10 +47,12 @@ export class ScriptedCrawler {
   /** Those since the latest {@link send} began. */
   #rejected: Rejection[] = [];
   /** Settled when what {@link send} and {@link sendRaw} have sent so far is checked. */
-  #sent: Promise<unknown> = Promise.resolve();
+  #sent: Promise<void> = Promise.resolve();
 
   /** @internal */
-  constructor(socketPath: string, { crawlerId = 'crawler', token, answers = {} }: CrawlerScript) {
+  constructor(socketPath: string, script: CrawlerScript) {
+    requireKnownOptions(script, SCRIPT);
+    const { crawlerId = 'crawler', token, answers = {} } = script;
     const hello = { role: 'crawler', crawlerId, ...(token === undefined ? {} : { token }) } as const;
     this.client = new SluiceClient({ socketPath, reconnect: false, hello });
     this.client.on('message', ({ message }) => {
@@ -59,8 +68,8 @@ export class ScriptedCrawler {
   }
 
   /**
-   * Sends messages, after those of earlier calls. Resolves when the broker has accepted them. Answers, and what
-   * {@link client} sends, while this waits may be taken for these messages if they are rejected.
+   * Sends messages, after those of earlier calls. Resolves when the broker has accepted them. What {@link client}
+   * publishes while this waits may be sent before them. Like answers, it may be taken for one of them if it is rejected.
    * @throws SluiceError if one was rejected: with the code of the rejection, such as `SCHEMA_VIOLATION`; or with
    *   `INVALID_MESSAGE` if the broker has not reported it, since it sends at most `maxErrorReplies` per second
    */
@@ -76,8 +85,9 @@ export class ScriptedCrawler {
     });
   }
 
-  /** Disconnects, when the broker has checked what was sent. */
+  /** Disconnects, when the broker has checked what was sent, or cannot for 10 s. */
   async close(): Promise<void> {
+    await withTimeout(this.#sent, CLOSE_TIMEOUT, () => {});
     await this.client.close();
   }
 
@@ -86,10 +96,11 @@ export class ScriptedCrawler {
     return this.close();
   }
 
-  #inTurn(send: () => Promise<void>): Promise<void> {
+  /** The caller gets a promise of its own: a rejection that it does not handle is reported. */
+  async #inTurn(send: () => Promise<void>): Promise<void> {
     const sent = this.#sent.then(send);
     this.#sent = sent.catch(() => {});
-    return sent;
+    await sent;
   }
 
   async #send(messages: readonly ScriptedMessage[]): Promise<void> {
@@ -125,7 +136,7 @@ export class ScriptedCrawler {
 /**
  * Connects a crawler to a broker.
  * @param broker a test broker, or any other, by its socket
- * @throws SluiceError as {@link SluiceClient.connect}
+ * @throws SluiceError as {@link SluiceClient.connect}, or `INVALID_OPTION`
  */
 export async function scriptedCrawler(
   broker: { readonly socketPath: string },

@@ -314,7 +314,7 @@ describe('SluiceClient', () => {
     [{ heartbeat: { fields: VALID.heartbeat.data } }, 'heartbeat.fields: must be a function'],
     [{ heartbeat: { field: () => VALID.heartbeat.data } }, 'heartbeat.field: unknown option'],
     [{ socketPth: '/tmp/x.sock' }, 'socketPth: unknown option; did you mean socketPath?'],
-    [{ reconnect: { retry: 3 } }, 'reconnect.retry: unknown option; did you mean reconnect.retries?'],
+    [{ reconnect: { retrys: 3 } }, 'reconnect.retrys: unknown option; did you mean retries?'],
     [{ port: 1, tls: { cacert: '' } }, 'tls.cacert: unknown option'],
     [{ host: 'broker.example.org' }, 'host: needs port'],
     [{ socketPath: '/tmp/x.sock', port: 1 }, 'port: cannot be combined with socketPath'],
@@ -322,6 +322,11 @@ describe('SluiceClient', () => {
     expect(() => new SluiceClient(options)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION', message: expect.stringContaining(name) }),
     );
+  });
+
+  test('takes null for an option that is not set', () => {
+    const options: object = { heartbeat: null, tls: null, hello: null, reconnect: null };
+    expect(() => new SluiceClient(options)).not.toThrow();
   });
 });
 
@@ -370,6 +375,8 @@ describe('a crawler', () => {
     const app = await connect({ socketPath, hello: { role: 'app' } });
     const crawler = await connect({ socketPath, hello: { role: 'crawler', crawlerId: 'c1' } });
     await expect(crawler.requestJobs({ timeout: 5 })).rejects.toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    const misspelt: object = { timeOut: 5 };
+    await expect(crawler.requestJobs(misspelt)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
     const assignment = (number: number) => ({
       ...VALID.job_assignment,
       to: 'c1',

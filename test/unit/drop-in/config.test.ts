@@ -134,6 +134,11 @@ describe('a configuration', () => {
     );
   });
 
+  test('rejects an unknown setting', () => {
+    const settings: object = { loger: undefined };
+    expect(() => new SocketServer({}, settings)).toThrow('loger: unknown option; did you mean logger?');
+  });
+
   test.each([
     [{ maxConnections: 0 }, /maxConnections: /],
     [{ heartbeatInterval: 0 }, /heartbeatInterval: /],

@@ -8,7 +8,8 @@ import { Peer } from '../../support/peer.js';
 
 const FIELDS = ['jobId', 'data.processed', 'data.total'];
 const logger = pino({ level: 'silent' });
-const settings = { defaultHandlers: false, logger, validatesLocally: true };
+const dependencies = { logger, validatesLocally: true };
+const settings = { ...dependencies, defaultHandlers: false };
 const newOptions = (options: SluiceOptions = {}): SluiceOptions => ({
   socketPath: join(temporaryFolder(), 's.sock'),
   workers: { threads: 1 },
@@ -107,7 +108,7 @@ describe('the fields of handlers', () => {
 
 describe('projectFields', () => {
   test('is for listeners of the event message, before the start', async () => {
-    const manager = new SocketManager(newOptions(), settings);
+    const manager = new SocketManager(newOptions(), dependencies);
     manager.projectFields('job_progress', FIELDS);
     const seen: unknown[] = [];
     manager.on('message', (event) => seen.push(read(event)));
@@ -119,7 +120,7 @@ describe('projectFields', () => {
   });
 
   test('rejects too many fields', () => {
-    const manager = new SocketManager(newOptions(), settings);
+    const manager = new SocketManager(newOptions(), dependencies);
     const many = Array.from({ length: 17 }, (_, index) => `f${index}`);
     expect(() => manager.projectFields('*', many)).toThrow(
       expect.objectContaining({ code: 'INVALID_OPTION' }),

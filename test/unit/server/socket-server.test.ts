@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type OutgoingMessage, SocketServer } from 'sluice';
+import { MessageRouter, type OutgoingMessage, SocketManager, SocketServer } from 'sluice';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LIGHT, temporaryFolder, until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
@@ -76,6 +76,11 @@ describe('SocketServer', () => {
     expect(() => new SocketServer({}, settings)).toThrow(
       'maxConcurent: unknown option; did you mean maxConcurrent?',
     );
+    const dependencies: object = { validateLocally: true };
+    expect(() => new SocketManager({}, dependencies)).toThrow('did you mean validatesLocally?');
+    expect(() => new MessageRouter(settings)).toThrow('did you mean maxConcurrent?');
+    const mounted: object = { prefx: '/sluice' };
+    expect(() => new SocketManager().dashboardHandler(mounted)).toThrow('did you mean prefix?');
   });
 
   test('rejects what no crawler can get, and what is not valid, without repeating it', async () => {
@@ -321,6 +326,29 @@ describe('the default handlers', () => {
     expect(server.fleet.getJob(jobId)).toMatchObject({ status: 'completed' });
     const { id } = server.manager.getConnectionPool().getCrawler('late') ?? {};
     expect(server.fleet.getCrawler('late')).toMatchObject({ isConnected: true, connectionId: id });
+  });
+
+  test('list a crawler as connected that has reconnected before its older messages are handled', async () => {
+    const { server, connect } = await startServer({ maxConcurrent: 1 });
+    let open: () => void = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    server.router.registerHandler('discovery', () => opened);
+    const busy = await connect('busy');
+    busy.write(line(VALID.discovery));
+    await busy.settled();
+    const old = await connect('c1');
+    old.write(line(VALID.heartbeat));
+    await old.settled();
+    const current = await connect('c1');
+    open();
+    await server.router.idle();
+    const { id } = server.manager.getConnectionPool().getCrawler('c1') ?? {};
+    expect(server.fleet.getCrawler('c1')).toMatchObject({ isConnected: true, connectionId: id });
+    await current.close();
+    await until(() => server.getStatus().connections === 1);
+    expect(server.fleet.getCrawler('c1')).toMatchObject({ isConnected: false, connectionId: id });
   });
 
   test('are not set back by what is read late from an older connection', async () => {

@@ -112,6 +112,40 @@ describe('a scripted crawler that sends', () => {
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
     expect(outcomes[1]).toMatchObject({ reason: { code: 'SCHEMA_VIOLATION' } });
   });
+
+  test('sends everything before it disconnects, also what was not awaited', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker);
+    void crawler.send(validMessage('heartbeat'));
+    void crawler.sendRaw(JSON.stringify(validMessage('job_started')));
+    await crawler.close();
+    await waitForMessage(broker, 'heartbeat');
+    await waitForMessage(broker, 'job_started');
+  });
+
+  test('reports a rejection that nobody awaits', async () => {
+    const broker = await startBroker();
+    const crawler = await scriptedCrawler(broker);
+    const uncaught = collectUncaught();
+    void crawler.send(invalid());
+    await crawler.close();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(uncaught).toEqual([expect.stringContaining('processed')]);
+  });
+});
+
+test('misspelt options of crawlers and of waiting are rejected', async () => {
+  const broker = await startBroker();
+  const misspelt: Record<string, object> = {
+    crawler: { crawlerID: 'c-1' },
+    wait: { timeOut: 1 },
+    expected: { pth: '' },
+  };
+  const { crawler = {}, wait = {}, expected = {} } = misspelt;
+  await expect(scriptedCrawler(broker, crawler)).rejects.toThrow('did you mean crawlerId?');
+  await expect(waitForMessage(broker, 'heartbeat', wait)).rejects.toThrow('did you mean timeout?');
+  await expect(expectRejected(broker, {}, wait)).rejects.toThrow('did you mean timeout?');
+  await expect(expectRejected(broker, expected)).rejects.toThrow('did you mean path?');
 });
 
 describe('waitForMessage', () => {
