@@ -49,7 +49,8 @@ class LeaseSet<L extends Lease> {
 
   /** What is left of the delivery that contained the message before a position. */
   containing(position: number): L | undefined {
-    // The ends ascend, too: a member that has failed messages of a delivery gets them again once it has none left of it.
+    // The ends nearly always ascend, too: a member that has failed messages of a delivery gets them again once it has none left of
+    // it. If one is not found, its messages are delivered again.
     const { items } = this.byOffset;
     const lease = items[firstIndex(items, ({ end }) => end >= position)];
     return firstOf(lease) < position ? lease : undefined;
@@ -194,8 +195,12 @@ export class LeaseTable<M> {
    * @param ranges offset of the first message, and after the last one, of each range
    */
   settle(member: M, ranges: readonly (readonly number[])[]): void {
-    for (const [from = 0, to = 0] of ranges)
-      if (to > from) this.#replaceBetween(member, from, to, (lease) => without(lease, from, to));
+    const merged = mergeRanges(ranges);
+    this.#replace(
+      member,
+      (leases) => [...new Set(merged.flatMap(([from, to]) => leases.between(from, to)))],
+      (lease) => withoutRanges(lease, merged),
+    );
   }
 
   /**
@@ -322,6 +327,35 @@ function takeOut<L extends Lease>(lease: L, start: number, end: number) {
 /** What is left of a lease without the messages from one offset up to another. */
 function without<L extends Lease>(lease: L, start: number, end: number): L[] {
   return takeOut(lease, start, end).left;
+}
+
+/** What is left of a lease without the messages of several ranges. @param ranges as returned by `mergeRanges` */
+function withoutRanges<L extends Lease>(lease: L, ranges: readonly Range[]): L[] {
+  const end = endOf(lease.offsets);
+  const left: L[] = [lease];
+  for (let at = firstIndex(ranges, ([, to]) => to > firstOf(lease)); at < ranges.length; at++) {
+    const [from, to] = ranges[at] as Range;
+    // Ranges ascend, so that only the last part can have messages of this one.
+    const last = left.pop();
+    if (last === undefined) break;
+    left.push(...without(last, from, to));
+    if (to >= end) break;
+  }
+  return left;
+}
+
+/** Offset of the first message, and after the last one. */
+type Range = readonly [from: number, to: number];
+
+/** The same messages in ranges that ascend and do not touch each other. */
+function mergeRanges(ranges: readonly (readonly number[])[]): Range[] {
+  const merged: [number, number][] = [];
+  for (const [from = 0, to = 0] of ranges.toSorted(([a = 0], [b = 0]) => a - b)) {
+    const last = merged.at(-1);
+    if (last !== undefined && from <= last[1]) last[1] = Math.max(last[1], to);
+    else if (to > from) merged.push([from, to]);
+  }
+  return merged;
 }
 
 function byFirst(a: Lease, b: Lease): number {

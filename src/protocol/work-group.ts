@@ -448,8 +448,8 @@ export class WorkGroup<P extends Peer> {
     if (this.#reread !== undefined) {
       const { first, count } = this.#reread.header;
       if (offset >= first && offset < first + count) return this.#reread;
-      await this.#endRereading();
     }
+    await this.#endRereading();
     this.#rereader = this.#context.log.reader(offset);
     const part = await this.#rereader.next();
     if (part === undefined) throw new Error('the log ends before messages that were read');

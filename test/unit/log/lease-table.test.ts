@@ -1,8 +1,9 @@
 // Every message of a group is settled once, whatever its members do, and none is settled too early.
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LeaseTable, type RetryPolicy } from '#src/log/lease-table.js';
+import { SortedList } from '#src/log/sorted-list.js';
 import { timeRatio } from '../../support/timing.js';
 
 const policy = (maxFailures: number): RetryPolicy => ({ maxFailures, notBefore: () => 0 });
@@ -119,6 +120,20 @@ describe('a lease table', () => {
     expect(visits).toBeLessThan(count);
     const left = isLate ? table.waitingMessages - 1 : table.countOf('a');
     expect(left).toBe(count - spread.length - 1);
+  });
+
+  test('changes each of its lists once for all ranges that are settled, whatever their order', () => {
+    const table = new LeaseTable<string>(0);
+    for (let offset = 0; offset < 1000; offset++) table.add('a', range(offset * 10, offset * 10 + 10));
+    table.release('a', policy(5), true);
+    const replace = vi.spyOn(SortedList.prototype, 'replace');
+    onTestFinished(() => replace.mockRestore());
+    const ranges = Array.from({ length: 100 }, (_, at) => [at * 100 + 5, at * 100 + 85]);
+    table.settle('a', [...ranges.reverse(), [0, 3], [0, 2], [7, 7]]);
+    expect(replace.mock.calls.length).toBeLessThan(10);
+    expect(table.settled).toBe(3);
+    expect(table.waitingMessages).toBe(10_000 - 100 * 80 - 3);
+    expect(waitingIn(table).slice(0, 3)).toEqual([[3, 4], range(85, 90), range(90, 100)]);
   });
 
   test('the oldest messages whose time has come are due', () => {
