@@ -1,7 +1,7 @@
 // FUZZ_CASES changes the number of crashes.
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Cursors, LOG_CURSORS, lowestOffset } from '#src/log/cursors.js';
 import { SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
@@ -441,6 +441,21 @@ test('a segment that is removed while it is written is a failure of the disk; wh
   await log.close();
   const again = await LogStore.open(disk.afterPowerFailure(() => 0));
   expect([again.epoch, again.end]).toEqual([log.epoch, 3]);
+});
+
+test('a log is read although a broker removes files that were listed', async () => {
+  const disk = await write(numbered(200));
+  disk.setContent('spare-1.seg', Buffer.alloc(4096));
+  const [oldest = ''] = (await disk.list()).sort();
+  const list = disk.list.bind(disk);
+  vi.spyOn(disk, 'list').mockImplementationOnce(async () => {
+    const names = await list();
+    for (const name of [oldest, 'spare-1.seg']) await disk.remove(name);
+    return names;
+  });
+  const { messages } = await contentOf(disk);
+  expect(messages.size).toBeGreaterThan(100);
+  expect([messages.has(0), messages.has(199)]).toEqual([false, true]);
 });
 
 test('nothing is written to a log that another process may write', async () => {
