@@ -2,7 +2,7 @@
 // from the disk for each request, since `sluice dead` changes them, too.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { SluiceError } from '../errors.js';
+import { describeError, SluiceError } from '../errors.js';
 import {
   deadLetterDisk,
   dropDeadLetters,
@@ -102,7 +102,7 @@ export class DeadLetterStore {
         }
       } finally {
         sender?.close();
-        if (result.sent.length > 0) await dropDeadLetters(log, result.sent);
+        await dropSent(log, result);
       }
       return result;
     });
@@ -131,6 +131,17 @@ async function* lettersOf(log: string): AsyncGenerator<StoredDeadLetter, void> {
   for await (const letter of readDeadLetters(deadLetterDisk(log))) {
     if (++count % TURN === 0) await nextTurn();
     yield letter;
+  }
+}
+
+/** Drops those that were sent. If that fails, they are reported as failed, since they are still listed. */
+async function dropSent(log: string, { sent, failed }: RetryResult): Promise<void> {
+  if (sent.length === 0) return;
+  try {
+    await dropDeadLetters(log, sent);
+  } catch (error) {
+    const fault = `it was sent, but could not be dropped: ${describeError(error)}`;
+    failed.push(...sent.splice(0).map((id) => ({ id, error: fault })));
   }
 }
 

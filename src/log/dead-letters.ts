@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { lockPath } from '../config/unix-socket.js';
 import { FRAME } from '../dispatch/verdict.js';
+import { SluiceError } from '../errors.js';
 import type { LogSender } from './active-segment.js';
 import { FolderDisk, type LogDisk, readFile, replaceFile } from './disk.js';
 import { createHead, INDEX, RecordKind } from './format.js';
@@ -219,12 +220,16 @@ export async function* readDeadLetters(disk: LogDisk): AsyncGenerator<StoredDead
 /**
  * Drops dead letters: they are no longer listed. Their bytes are removed with the oldest ones.
  * @param folder of the durable log
- * @throws SluiceError `ADDRESS_IN_USE` if other processes drop some all the time; LogFormatError, or an error of the system
+ * @throws SluiceError `LOG_UNAVAILABLE` if other processes drop some all the time; LogFormatError, or an error of the system
  */
 export async function dropDeadLetters(folder: string, ids: Iterable<number>): Promise<void> {
   const disk = deadLetterDisk(folder);
   // Commands and the broker change the same file.
-  const unlock = await lockPath(join(await realpath(folder), FOLDER, DROPPED));
+  const unlock = await lockPath(join(await realpath(folder), FOLDER, DROPPED)).catch((cause) => {
+    throw new SluiceError('LOG_UNAVAILABLE', 'other processes are dropping dead letters; try again', {
+      cause,
+    });
+  });
   try {
     const { epoch, first, ids: before } = await readDropped(disk);
     const dropped = [...new Set([...before, ...ids])].filter((id) => id >= first);

@@ -39,7 +39,7 @@ export class FolderLock {
 
   /**
    * Makes the socket again if it was removed.
-   * @throws SluiceError `LOG_IN_USE` if another process has the lock, or has had it
+   * @throws SluiceError `LOG_IN_USE` if another process has the lock
    */
   verify(): Promise<void> {
     this.#verifying ??= this.#verify().finally(() => {

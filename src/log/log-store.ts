@@ -227,9 +227,11 @@ export class LogStore {
   offsetBefore(time: number): number {
     const segments = this.#segments.list();
     // The clock may have been set back. Of segments of an earlier process, only the beginning of the next one is known.
-    const found = segments.find(({ written }, at) => {
+    const found = segments.find(({ header, written }, at) => {
       const nextCreated = segments[at + 1]?.header.created ?? Number.POSITIVE_INFINITY;
-      return nextCreated >= time || (written !== undefined && written.latest >= time);
+      return (
+        nextCreated >= time || (written === undefined ? nextCreated < header.created : written.latest >= time)
+      );
     });
     return found?.header.first ?? this.first;
   }

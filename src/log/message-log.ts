@@ -203,7 +203,7 @@ export class MessageLog {
       const disk = await FolderDisk.create(folder);
       const held = await FolderLock.acquire(folder);
       lock = held;
-      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk, segmentBytes));
+      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const deadLetters = await DeadLetters.open(folder, options.deadLetters);
       const store = await LogStore.open(disk, {
@@ -560,14 +560,13 @@ function skipPassed(
   onOutdated(new SluiceError('LOG_OUTDATED', `at least ${passed - end} messages, which a cursor has passed`));
 }
 
-/** @param segmentBytes size at which a segment is full, at most */
-async function defaultMaxBytes(folder: string, disk: LogDisk, segmentBytes: number): Promise<number> {
+async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   const size = await sizeOf(disk);
   // What the log already occupies counts as free, so that the limit stays the same.
   const share = Math.max(MIN_BYTES, Math.min(MAX_BYTES, (bavail * bsize + size) * FREE_SHARE));
-  // If other files have filled the disk since, a start removes nothing: there is room for another segment.
-  return size <= share ? share : size + Math.min(segmentBytes, size / (MIN_SEGMENTS - 1));
+  // If other files have filled the disk since, the log keeps its size. With more, it would grow at each start.
+  return Math.max(share, size);
 }
 
 async function sizeOf(disk: LogDisk): Promise<number> {

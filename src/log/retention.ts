@@ -114,13 +114,21 @@ export class RetainedSegments {
     await active.close().catch(() => {});
   }
 
-  /** A file that can be overwritten, if there is one. It is no longer spare then. Removes those that are too large. */
+  /** A file that can be overwritten, if there is one. It is no longer spare then. */
   async takeSpare(): Promise<Spare | undefined> {
-    for (let [spare] = this.#spares; spare !== undefined && !this.#fits(spare); [spare] = this.#spares) {
-      await this.#disk.remove(spare.name);
-      this.#spares.shift();
-    }
+    await this.#removeMisfits();
     return this.#spares.shift();
+  }
+
+  /** Removes spare files that are too large to be used again. */
+  async #removeMisfits(): Promise<void> {
+    for (const spare of this.#spares.filter((each) => !this.#fits(each))) await this.#removeSpare(spare);
+  }
+
+  async #removeSpare(spare: Spare): Promise<void> {
+    await this.#disk.remove(spare.name);
+    // Not before: if the disk fails, the next attempt must find it.
+    this.#spares.splice(this.#spares.indexOf(spare), 1);
   }
 
   /** Whether a segment occupies most of this file. Segments may have been larger, or contain a message that is. */
@@ -135,14 +143,13 @@ export class RetainedSegments {
 
   /** Removes segments that are too old, or that leave no room for another one. @throws FULL */
   async makeRoom(): Promise<void> {
+    await this.#removeMisfits();
     await this.removeExpired();
     while (this.#complete.length > 0) {
       if (this.#hasRoom) return;
       const [spare] = this.#spares.slice(1);
-      if (spare !== undefined) {
-        await this.#disk.remove(spare.name);
-        this.#spares.splice(this.#spares.indexOf(spare), 1);
-      } else if (this.mayDropOldest) await this.removeOldest();
+      if (spare !== undefined) await this.#removeSpare(spare);
+      else if (this.mayDropOldest) await this.removeOldest();
       else throw FULL;
     }
   }
@@ -187,11 +194,14 @@ export class RetainedSegments {
     const [oldest, ...later] = this.#complete;
     if (oldest === undefined) return false;
     const time = now();
+    const isPast = (each: number | undefined) => each !== undefined && each <= time;
     // At the latest, it was written when a later segment began. A time in the future is wrong: the clock was set back.
     const created = [...later, this.#active].map((segment) => segment?.header.created);
-    const times = [oldest.written?.writtenAt, ...created];
-    const writtenAt = times.find((each) => each !== undefined && each <= time);
-    return writtenAt !== undefined && time - writtenAt > maxAge && mayRemove(this.#oldestEnd, false);
+    const writtenAt = [oldest.written?.writtenAt, ...created].find(isPast);
+    if (writtenAt === undefined) return false;
+    // So is one before the segment began.
+    const newest = isPast(oldest.header.created) ? Math.max(writtenAt, oldest.header.created) : writtenAt;
+    return time - newest > maxAge && mayRemove(this.#oldestEnd, false);
   }
 
   /** Whether another segment fits. */

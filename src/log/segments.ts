@@ -138,7 +138,10 @@ export async function makeSpare(disk: LogDisk, { name, size }: Spare): Promise<S
   return { name: spare, size };
 }
 
-/** The files of a log, without changing anything. @throws LogFormatError */
+/**
+ * The files of a log, without changing anything. Those that a broker removes or renames meanwhile are left out.
+ * @throws LogFormatError
+ */
 export async function findSegments(disk: LogDisk): Promise<Inspection> {
   const names = (await disk.list()).sort();
   const segments: Segment[] = [];
@@ -147,19 +150,27 @@ export async function findSegments(disk: LogDisk): Promise<Inspection> {
   for (const name of names) {
     const first = SEGMENT_NAME.exec(name)?.[1];
     if (first === undefined) continue;
-    const { size, header } = await withFile(disk, name, 'read', async (file) => ({
+    const found = await withFile(disk, name, 'read', async (file) => ({
       size: await file.size(),
       header: name.startsWith(DAMAGED) ? undefined : await readHeader(file, name),
-    }));
+    })).catch(unlessMissing);
+    if (found === undefined) continue;
+    const { size, header } = found;
     if (header === undefined) damaged.push({ name, first: Number(first), size });
     else if (header !== 'new' && segmentName(header.first) === name) segments.push({ name, header, size });
     // A new file, or a spare one that has its new name and still the header of its previous use.
     else unused.push({ name, size });
   }
   const spares: Spare[] = [];
-  for (const name of names.filter((name) => SPARE_NAME.test(name)))
-    spares.push({ name, size: await withFile(disk, name, 'read', (file) => file.size()) });
+  for (const name of names.filter((name) => SPARE_NAME.test(name))) {
+    const size = await withFile(disk, name, 'read', (file) => file.size()).catch(unlessMissing);
+    if (size !== undefined) spares.push({ name, size });
+  }
   return { segments, unused, damaged, spares };
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
 }
 
 /**

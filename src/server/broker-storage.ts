@@ -108,10 +108,7 @@ export class BrokerStorage {
     const maxBytes = Math.floor(log.maxBytes);
     this.#listener.onInfo({ folder, first, end, bytes, maxBytes }, 'durable log is open');
     if (bytes > maxBytes)
-      this.#listener.onWarning(
-        { bytes, maxBytes },
-        'the durable log exceeds its limit: its oldest messages are removed',
-      );
+      this.#listener.onWarning({ bytes, maxBytes }, 'the durable log exceeds its limit: it counts as full');
     return log;
   }
 

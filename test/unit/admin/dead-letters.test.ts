@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { realpathSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { SluiceError } from 'sluice';
@@ -8,6 +9,7 @@ import type { AdminSource } from '#src/admin/admin-source.js';
 import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
 import { parseListQuery } from '#src/admin/list-query.js';
 import type { BrokerStats, DeadLetterList } from '#src/admin/snapshot.js';
+import { lockPath } from '#src/config/unix-socket.js';
 import { adminSourceOf, ask, startPlainAdminBroker } from '../../support/admin.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { shareSluice } from '../../support/cli.js';
@@ -210,6 +212,24 @@ describe('sent again, with an admin token', () => {
       ],
     });
   });
+
+  // Only Linux has this lock.
+  test.runIf(process.platform === 'linux')(
+    'those that are sent, but cannot be dropped, are reported as such',
+    async () => {
+      const { manager, log } = await start();
+      const source = adminSourceOf(manager, {
+        openSender: async () => ({ send: async () => undefined, close: () => {} }),
+      });
+      const unlock = await lockPath(join(realpathSync(log), 'dead-letters/dropped.json'));
+      onTestFinished(unlock);
+      const { sent, failed } = await new DeadLetterStore(source).retry(new Set([1]));
+      expect(sent).toEqual([]);
+      expect(failed).toEqual([
+        { id: 1, error: expect.stringMatching(/^it was sent, but .*other processes/) },
+      ]);
+    },
+  );
 });
 
 test('two drops at once both count, and a third request at once is rejected', async () => {

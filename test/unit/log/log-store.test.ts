@@ -1,7 +1,7 @@
 // FUZZ_CASES changes the number of crashes.
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Cursors, LOG_CURSORS, lowestOffset } from '#src/log/cursors.js';
 import { SEGMENT_HEADER } from '#src/log/format.js';
 import { type LogGap, type LoggedRun, readLog } from '#src/log/log-reader.js';
@@ -443,6 +443,21 @@ test('a segment that is removed while it is written is a failure of the disk; wh
   expect([again.epoch, again.end]).toEqual([log.epoch, 3]);
 });
 
+test('a log is read although a broker removes files that were listed', async () => {
+  const disk = await write(numbered(200));
+  disk.setContent('spare-1.seg', Buffer.alloc(4096));
+  const [oldest = ''] = (await disk.list()).sort();
+  const list = disk.list.bind(disk);
+  vi.spyOn(disk, 'list').mockImplementationOnce(async () => {
+    const names = await list();
+    for (const name of [oldest, 'spare-1.seg']) await disk.remove(name);
+    return names;
+  });
+  const { messages } = await contentOf(disk);
+  expect(messages.size).toBeGreaterThan(100);
+  expect([messages.has(0), messages.has(199)]).toEqual([false, true]);
+});
+
 test('nothing is written to a log that another process may write', async () => {
   const disk = new SimulatedDisk();
   let isLost = false;
@@ -493,44 +508,85 @@ test('after the size of segments was lowered, larger files are not used again', 
   expect(names.length).toBeGreaterThan(12);
 });
 
+test.each([true, false])(
+  'files that are too large to be used again make room first (drops the oldest: %s)',
+  async (dropsOldest) => {
+    const disk = await write(numbered(200), OPTIONS);
+    disk.setContent('spare-1.seg', Buffer.alloc(60 * 1024));
+    const log = await LogStore.open(disk, { ...OPTIONS, dropsOldest, mayRemove: () => false });
+    log.append(logEntry(['0']));
+    await log.whenDurable();
+    expect([log.first, log.isFull]).toEqual([0, false]);
+    await log.close();
+  },
+);
+
 describe('after the clock was set back', () => {
   async function openWithClock(options: LogStoreOptions) {
     const clock = { time: 0 };
-    const log = await LogStore.open(new SimulatedDisk(), { ...OPTIONS, ...options, now: () => clock.time });
+    const disk = new SimulatedDisk();
+    const open = () => LogStore.open(disk, { ...OPTIONS, ...options, now: () => clock.time });
+    const log = await open();
     /** When each message was received. */
     const times: number[] = [];
-    const write = async (count: number) => {
+    const write = async (count: number, to: LogStore) => {
       for (const message of numbered(count)) {
         clock.time += 100;
         times.push(clock.time);
         const entry = logEntry([message]);
-        log.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
-        await log.whenDurable();
+        to.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
+        await to.whenDurable();
       }
     };
-    return { clock, log, times, write };
+    return { clock, log, open, times, write };
   }
 
   test('an offset before a time is before all messages that were received after it', async () => {
-    const { clock, log, times, write } = await openWithClock({});
-    await write(100);
+    const { clock, log, open, times, write } = await openWithClock({});
+    await write(100, log);
     clock.time -= 6000;
-    await write(100);
-    for (let time = 100; time <= clock.time; time += 100)
-      expect(log.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+    await write(100, log);
     expect(log.offsetBefore(12_000)).toBeGreaterThan(100);
+    const expectBefore = (opened: LogStore) => {
+      for (let time = 100; time <= clock.time; time += 100)
+        expect(opened.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+    };
+    expectBefore(log);
+    await log.close();
+    const again = await open();
+    expectBefore(again);
+    await again.close();
   });
 
   test('segments from before that are removed once they are too old', async () => {
     const { clock, log, write } = await openWithClock({ maxAge: 20_000 });
     clock.time = 1e9;
-    await write(100);
+    await write(100, log);
     clock.time = 0;
-    await write(100);
+    await write(100, log);
     expect(log.first).toBe(0);
     clock.time += 20_000;
     log.removeExpired();
     await until(() => log.first >= 100);
+  });
+
+  test('and corrected, segments from before that are not too old yet', async () => {
+    const { clock, log, open, write } = await openWithClock({ maxAge: 20_000 });
+    clock.time = 1e9;
+    await write(3, log);
+    await log.close();
+    clock.time -= 100_000;
+    const behind = await open();
+    await write(3, behind);
+    await behind.close();
+    clock.time = 1e9 + 1000;
+    const correct = await open();
+    await write(1, correct);
+    correct.removeExpired();
+    // The simulated disk needs no more time.
+    await new Promise(setImmediate);
+    expect(correct.first).toBe(0);
+    await correct.close();
   });
 });
 
