@@ -66,6 +66,8 @@ export class Feed {
   #sendingId: Buffer = NOTHING;
   /** Messages of the next update. */
   #pending = new Map<string, FeedData>();
+  /** Where the next message to drop is: to begin anew would mean to pass over all that were removed. */
+  #oldest: { messages: Map<string, FeedData>; entries: IterableIterator<[string, FeedData]> } | undefined;
   /** Bytes of both. */
   #bytes = 0;
   #dropped = 0;
@@ -144,7 +146,12 @@ export class Feed {
       memory.release(data);
       this.#dropped += count;
     }
-    while (this.#dropOldest());
+    for (const messages of [this.#sending, this.#pending]) {
+      for (const data of messages.values()) memory.release(data);
+      this.#dropped += messages.size;
+      messages.clear();
+    }
+    this.#bytes = 0;
   }
 
   /** Ends the stream. */
@@ -164,12 +171,16 @@ export class Feed {
   }
 
   #add(key: string, data: FeedData): void {
-    const before = this.#pending.get(key) ?? this.#sending.get(key);
+    if (this.#isClosed) return;
+    // In an update that is being sent, it takes the place of the one before: a job that changes often gets its turn.
+    const messages = this.#sending.has(key) ? this.#sending : this.#pending;
+    const before = messages.get(key);
     if (before !== undefined) {
       if (before.isLive && !data.isLive) return;
-      this.#remove(key, before);
+      if (messages === this.#pending) messages.delete(key);
+      this.#release(before);
     }
-    this.#pending.set(key, data);
+    messages.set(key, data);
     this.#bytes += data.bytes.length;
     this.#options.memory.hold(data);
     while (this.#sending.size + this.#pending.size > MAX_PENDING || this.#bytes > MAX_BYTES)
@@ -177,20 +188,24 @@ export class Feed {
     this.#updateSoon();
   }
 
-  #remove(key: string, data: FeedData): void {
-    if (!this.#sending.delete(key)) this.#pending.delete(key);
+  #release(data: FeedData): void {
     this.#bytes -= data.bytes.length;
     this.#options.memory.release(data);
   }
 
-  /** @returns whether there was a message, besides those that the stream begins with */
-  #dropOldest(): boolean {
-    for (const [key, data] of this.#sending.size > 0 ? this.#sending : this.#pending) {
-      this.#remove(key, data);
-      this.#dropped++;
-      return true;
+  #dropOldest(): void {
+    const messages = this.#sending.size > 0 ? this.#sending : this.#pending;
+    if (this.#oldest?.messages !== messages) this.#oldest = { messages, entries: messages.entries() };
+    let { value } = this.#oldest.entries.next();
+    if (value === undefined) {
+      this.#oldest = { messages, entries: messages.entries() };
+      value = this.#oldest.entries.next().value;
     }
-    return false;
+    if (value === undefined) return;
+    const [key, data] = value;
+    messages.delete(key);
+    this.#release(data);
+    this.#dropped++;
   }
 
   #updateSoon(): void {
@@ -260,7 +275,8 @@ export class Feed {
     const messages: Buffer[] = [];
     let size = 0;
     for (const [key, data] of this.#sending) {
-      this.#remove(key, data);
+      this.#sending.delete(key);
+      this.#release(data);
       messages.push(data.bytes);
       size += data.bytes.length;
       if (size >= PART_BYTES) break;
@@ -307,6 +323,7 @@ export class Feed {
     try {
       while (reader.offset < end && !this.#isClosed) {
         const part = await reader.next();
+        if (this.#isClosed) break;
         if (part === undefined) {
           reader.release();
           await log.whenMessageDurable(reader.offset, this.#stopping.signal);

@@ -33,7 +33,10 @@ export interface FeedSource {
 }
 
 export const MAX_FEEDS = 100;
-/** Memory of what all streams hold: beyond it, those that are not read lose their messages. */
+/**
+ * Memory of what all streams hold, besides the part that each has sent and its reader has not taken: beyond it, those that are
+ * not read lose their messages.
+ */
 const MAX_HELD = 128 * 1024 * 1024;
 /** Time without reading after which a stream loses its messages to one that begins with last values, in ms. */
 const UNREAD_TIME = 10_000;
@@ -48,7 +51,8 @@ const HEADERS = {
 
 export class Feeds {
   readonly #source: FeedSource;
-  readonly #feeds = new Set<Feed>();
+  /** With their requests: the signal of one that is not referenced any more no longer reports that it is aborted. */
+  readonly #feeds = new Map<Feed, Request | undefined>();
   readonly #memory = new FeedMemory();
   /** Settles when the log is not being read for a stream. */
   #reading: Promise<void> = Promise.resolve();
@@ -90,10 +94,10 @@ export class Feeds {
     if (this.#feeds.size === 0)
       this.#source.listen((forwarded) => {
         const run = new FeedRun(forwarded, registry);
-        for (const open of this.#feeds) open.take(run);
+        for (const open of this.#feeds.keys()) open.take(run);
         this.#makeRoom(0);
       });
-    this.#feeds.add(feed);
+    this.#feeds.set(feed, undefined);
     return feed;
   }
 
@@ -104,6 +108,7 @@ export class Feeds {
         new URL(request.url).searchParams,
         request.headers.get('last-event-id') ?? undefined,
       );
+      this.#feeds.set(feed, request);
       request.signal.addEventListener('abort', () => feed.close(), { once: true });
       if (request.signal.aborted) feed.close();
       return new Response(feed.stream, { headers: HEADERS });
@@ -115,7 +120,7 @@ export class Feeds {
 
   /** Ends all streams. */
   close(): void {
-    for (const feed of [...this.#feeds]) feed.close();
+    for (const feed of [...this.#feeds.keys()]) feed.close();
   }
 
   /**
@@ -127,7 +132,7 @@ export class Feeds {
   #makeRoom(bytes: number, before = Number.POSITIVE_INFINITY): boolean {
     while (this.#memory.bytes + bytes > MAX_HELD) {
       let found: Feed | undefined;
-      for (const feed of this.#feeds) {
+      for (const feed of this.#feeds.keys()) {
         if (feed.heldBytes === 0 || feed.unreadSince > before) continue;
         const [since, foundSince] = [feed.unreadSince, found?.unreadSince ?? Number.POSITIVE_INFINITY];
         if (since < foundSince || (since === foundSince && feed.heldBytes > (found?.heldBytes ?? 0)))

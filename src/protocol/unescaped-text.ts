@@ -22,7 +22,7 @@ const LETTERS: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', b
 const ENTITIES: Readonly<Record<string, string>> = { quot: '"', apos: "'", lt: '<', gt: '>', nbsp: ' ' };
 const MAX_DEPTH = 255;
 /** Would hide the words that they are in: control characters, such as NUL in UTF-16, and characters without width. */
-const INVISIBLE = /[\0-\x08\x7f\p{Cf}\p{DI}]/u;
+const INVISIBLE = /[^\P{Cc}\t-\r]|[\p{Cf}\p{DI}]/u;
 
 export function unescapeText(source: string): UnescapedText {
   const offsets = new Int32Array(source.length + 1);

@@ -349,7 +349,7 @@ describe('the tables are the same, whether patterns match the messages or not', 
     const lie = line({ type: 'job_started' });
     const spaced = beat(1).replace('{', '{ ');
     const { verdict } = validateWith(new BatchValidator(parser, NEWLINE), [
-      beat(3) + lie + beat(9) + 'junk\n' + spaced + line(VALID.job_request),
+      [beat(3), lie, beat(9), 'junk\n', spaced, line(VALID.job_request)].join(''),
     ]);
     expect(field(verdict, 0, 'ACTIVE_JOBS')).toBe(1);
   });
