@@ -34,8 +34,8 @@ export interface FeedSource {
 
 export const MAX_FEEDS = 100;
 /**
- * Memory of what all streams hold, besides the part that each has sent and its reader has not taken: beyond it, those that are
- * not read lose their messages.
+ * Memory of what all streams hold, besides the part that each has sent and its reader has not taken: beyond it, those that
+ * are not read lose their messages.
  */
 const MAX_HELD = 128 * 1024 * 1024;
 /** Time without reading after which a stream loses its messages to one that begins with last values, in ms. */

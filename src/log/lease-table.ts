@@ -49,8 +49,8 @@ class LeaseSet<L extends Lease> {
 
   /** What is left of the delivery that contained the message before a position. */
   containing(position: number): L | undefined {
-    // The ends nearly always ascend, too: a member that has failed messages of a delivery gets them again once it has none left of
-    // it. If one is not found, its messages are delivered again.
+    // The ends nearly always ascend, too: a member that has failed messages of a delivery gets them again once it has none
+    // left of it. If one is not found, its messages are delivered again.
     const { items } = this.byOffset;
     const lease = items[firstIndex(items, ({ end }) => end >= position)];
     return firstOf(lease) < position ? lease : undefined;
@@ -209,13 +209,17 @@ export class LeaseTable<M> {
    */
   fail(member: M, from: number, to: number, policy: RetryPolicy): void {
     const failed: WaitingLease<M>[] = [];
-    this.#replaceBetween(member, from, to, (lease) => {
-      const { taken: offsets, left } = takeOut(lease, from, to);
-      const failures = lease.failures + (lease.isFailed ? 0 : 1);
-      if (offsets.length > 0)
-        failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
-      return left;
-    });
+    this.#replace(
+      member,
+      (leases) => leases.between(from, to),
+      (lease) => {
+        const { taken: offsets, left } = takeOut(lease, from, to);
+        const failures = lease.failures + (lease.isFailed ? 0 : 1);
+        if (offsets.length > 0)
+          failed.push(...this.#putBack({ ...lease, offsets, failures }, policy, undefined));
+        return left;
+      },
+    );
     this.#replaceWaiting([], failed);
   }
 
@@ -246,15 +250,6 @@ export class LeaseTable<M> {
     const held = this.#held.get(member) ?? new LeaseSet();
     held.replace([], [{ offsets, failures, delivery, end: endOf(offsets), isFailed: false }]);
     this.#held.set(member, held);
-  }
-
-  #replaceBetween(
-    member: M,
-    from: number,
-    to: number,
-    replacement: <L extends Lease>(lease: L) => L[],
-  ): void {
-    this.#replace(member, (leases) => leases.between(from, to), replacement);
   }
 
   /** Replaces leases that a member has, and those that it may still acknowledge. */

@@ -1,11 +1,13 @@
 // A broker with an admin server for one test, and requests to it.
 
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { type SluiceOptions, SocketManager } from 'sluice';
 import { onTestFinished } from 'vitest';
+import { AdminHandler } from '#src/admin/admin-handler.js';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import { LIGHT, shareIdle, startBroker, type TestBroker, temporaryFolder, until } from './broker.js';
 import { line, VALID } from './messages.js';
@@ -66,6 +68,24 @@ export function adminSourceOf(manager: SocketManager, changes: Partial<AdminSour
     isTokenLimitReached: () => false,
     ...changes,
   };
+}
+
+/** Answers requests about a source, without a broker's admin server. @returns the path of its socket */
+export async function serveAdmin(
+  source: AdminSource,
+  onError: (error: unknown) => void = () => {},
+): Promise<string> {
+  const handler = new AdminHandler(source, onError);
+  const socketPath = join(temporaryFolder(), 'admin.sock');
+  const server = createServer((request, response) =>
+    handler.answer(request, response, request.url ?? '/'),
+  ).listen(socketPath);
+  onTestFinished(() => {
+    handler.stop();
+    server.close();
+  });
+  await once(server, 'listening');
+  return socketPath;
 }
 
 export async function startAdminBroker(

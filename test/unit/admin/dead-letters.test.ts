@@ -1,16 +1,13 @@
-import { once } from 'node:events';
 import { realpathSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { SluiceError } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { AdminHandler } from '#src/admin/admin-handler.js';
 import type { AdminSource } from '#src/admin/admin-source.js';
 import { DeadLetterStore } from '#src/admin/dead-letter-store.js';
 import { parseListQuery } from '#src/admin/list-query.js';
 import type { BrokerStats, DeadLetterList } from '#src/admin/snapshot.js';
 import { lockPath } from '#src/config/unix-socket.js';
-import { adminSourceOf, ask, startPlainAdminBroker } from '../../support/admin.js';
+import { adminSourceOf, ask, serveAdmin, startPlainAdminBroker } from '../../support/admin.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { shareSluice } from '../../support/cli.js';
 import { makeDeadLetters } from '../../support/dead-letters.js';
@@ -254,16 +251,7 @@ test('a drop is logged with the IDs; errors of the disk are, too, and the client
       logAction: (...action) => actions.push(action),
       ...options,
     });
-    const handler = new AdminHandler(source, (error) => errors.push(error));
-    const socketPath = join(temporaryFolder(), 'admin.sock');
-    const server = createServer((request, response) =>
-      handler.answer(request, response, request.url ?? '/'),
-    ).listen(socketPath);
-    onTestFinished(() => {
-      handler.stop();
-      server.close();
-    });
-    await once(server, 'listening');
+    const socketPath = await serveAdmin(source, (error) => errors.push(error));
     const headers = { 'content-type': 'application/json' };
     return (path: string, body?: string) =>
       ask(socketPath, path, body === undefined ? {} : { method: 'POST', headers, body });

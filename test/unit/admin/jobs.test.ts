@@ -1,13 +1,15 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { join } from 'node:path';
 import { MessageRegistry } from 'sluice';
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { AdminHandler } from '#src/admin/admin-handler.js';
+import { describe, expect, test } from 'vitest';
 import type { Jobs } from '#src/admin/snapshot.js';
 import type { JobList } from '#src/routing/job-list.js';
-import { adminSourceOf, ask, sharePlainAdminBroker, startPlainAdminBroker } from '../../support/admin.js';
-import { temporaryFolder, until } from '../../support/broker.js';
+import {
+  adminSourceOf,
+  ask,
+  serveAdmin,
+  sharePlainAdminBroker,
+  startPlainAdminBroker,
+} from '../../support/admin.js';
+import { until } from '../../support/broker.js';
 import { line, VALID } from '../../support/messages.js';
 
 const shared = sharePlainAdminBroker();
@@ -76,16 +78,7 @@ describe('/api/jobs', () => {
         waiting.push(() => resolve({ total: 0, isComplete: true, rows: [] }));
       });
     const source = adminSourceOf(shared().manager, { registry: () => registry, jobs });
-    const handler = new AdminHandler(source, () => {});
-    const socketPath = join(temporaryFolder(), 'admin.sock');
-    const server = createServer((request, response) =>
-      handler.answer(request, response, request.url ?? '/'),
-    ).listen(socketPath);
-    onTestFinished(() => {
-      handler.stop();
-      server.close();
-    });
-    await once(server, 'listening');
+    const socketPath = await serveAdmin(source);
     const first = [ask(socketPath, '/api/jobs'), ask(socketPath, '/api/jobs')];
     await until(() => waiting.length === 2);
     expect((await ask(socketPath, '/api/jobs')).status).toBe(503);
