@@ -74,7 +74,8 @@ class Group {
       ack: 'manual',
       from: 'first',
       maxUnacked: 100,
-      maxDeliveries: 4,
+      // On a busy machine, several members in a row end while they have the same message, which could be handled.
+      maxDeliveries: 8,
     } as const;
     const subscription = await client.subscribe(filter, (event: ReceivedMessage) => {
       const content = event.message as unknown as Content;
