@@ -221,7 +221,7 @@ describe.skipIf(!hasNatsServer)('a server that is a host of a fleet (needs nats-
   test('does not report that a message is not sent which another host may still deliver', async () => {
     const engine = await NatsServer.start();
     const folder = temporaryFolder();
-    const server = newServer(engine, folder, { fleetRequestTimeout: 100 });
+    const server = newServer(engine, folder, { fleetRequestTimeout: 1000 });
     await server.start();
     await until(() => server.manager.getMetrics().fleet?.lag === 0);
     // A host that has the crawler, and hangs when it is sent the message.
@@ -241,8 +241,9 @@ describe.skipIf(!hasNatsServer)('a server that is a host of a fleet (needs nats-
     app.write(line({ ...VALID.job_assignment, to: 'any' }));
     await app.next('error');
     expect([app.errors, sent]).toEqual([['NO_RECIPIENT'], 1]);
-    const lost = server.sendToCrawler('there', { ...VALID.job_cancel });
     hanging.subscribe('sluice.main.calls.deliver-to.hanging', { callback: () => void engine.kill() });
+    await hanging.flush();
+    const lost = server.sendToCrawler('there', { ...VALID.job_cancel });
     await expect(lost).rejects.toMatchObject({ code: 'CONNECTION_CLOSED' });
   });
 
