@@ -240,7 +240,7 @@ export class SluiceClient<C extends CustomPublishedMessage = never> extends Safe
    *
    * A job that arrives while no call is pending (unrequested, or after the timeout) is emitted as `message`. If there
    * are no `message` listeners, the client keeps it (at most 16), and the next call resolves with it immediately.
-   * @param timeout ms to wait, or `Infinity`. Default: `requestTimeout`.
+   * @param options.timeout ms to wait, or `Infinity`. Default: `requestTimeout`.
    * @throws SluiceError `REQUEST_TIMEOUT`, `CONNECTION_CLOSED`, `INVALID_OPTION`, or the code of the broker's rejection
    */
   async requestJobs(options: { timeout?: number } = {}): Promise<JobMessage> {
