@@ -9,6 +9,8 @@ const ALONE = [
   'test/unit/{connection/message-buffer,memory/slab-pool}.test.ts',
   'test/end-to-end/streams.test.ts',
 ];
+/** Tests with other programs, and of the package and its examples: `npm run test:integration`. */
+const INTEGRATION = ['test/integration/**/*.test.ts'];
 /** Small files that take long. */
 const LONG = [
   'end-to-end/durable-log',
@@ -17,27 +19,30 @@ const LONG = [
   'faults/giant-line',
   'faults/memory-limits',
   'faults/stopping',
-  'fleet/commands',
-  'fleet/fleet',
+  'integration/fleet/commands',
+  'integration/fleet/fleet',
   'unit/cli/commands/demo',
   'unit/cli/loading',
   'unit/cli/serve/inherited-sockets',
   'unit/cli/terminal-output',
 ];
 
+/** Projects whose files share processes, and so stay together. */
+const SHARED = ['together', 'integration'];
+
 /** Starts long files first, so that none runs alone at the end. On its own, Vitest starts large files first. */
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    // The files of a project stay together, because they share processes.
-    const isShared = ({ project }: TestSpecification) => project.name === 'together';
     const isLong = ({ moduleId }: TestSpecification) =>
       LONG.some((name) => moduleId.endsWith(`/test/${name}.test.ts`));
-    const shared = sorted.filter(isShared);
+    const longFirst = (name: string) => {
+      const ofProject = sorted.filter(({ project }) => project.name === name);
+      return [...ofProject.filter(isLong), ...ofProject.filter((file) => !isLong(file))];
+    };
     return [
-      ...sorted.filter((file) => !isShared(file)),
-      ...shared.filter(isLong),
-      ...shared.filter((file) => !isLong(file)),
+      ...sorted.filter(({ project }) => !SHARED.includes(project.name)),
+      ...SHARED.flatMap((name) => longFirst(name)),
     ];
   }
 }
@@ -68,10 +73,11 @@ export default defineConfig({
           ...shared,
           name: 'together',
           include: ['test/**/*.test.ts'],
-          exclude: [...ALONE, ...PATTERNS],
+          exclude: [...ALONE, ...PATTERNS, ...INTEGRATION],
           isolate: false,
         },
       },
+      { test: { ...shared, name: 'integration', include: INTEGRATION, isolate: false } },
     ],
   },
 });

@@ -7,13 +7,13 @@ import { SocketManager } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { NatsEngine } from '#src/fleet/nats-engine.js';
-import { LIGHT, startPlainBroker, type TestBroker, temporaryFolder, until } from '../support/broker.js';
-import { BrokerProcess } from '../support/broker-process.js';
-import { packageRoot } from '../support/cli.js';
-import { Application, hello, publish, QUICK, startHost } from '../support/fleet.js';
-import { line, VALID } from '../support/messages.js';
-import { hasNatsServer, NatsServer } from '../support/nats-server.js';
-import { numbered, numberedBlock } from '../support/numbered.js';
+import { LIGHT, startPlainBroker, type TestBroker, temporaryFolder, until } from '../../support/broker.js';
+import { BrokerProcess } from '../../support/broker-process.js';
+import { packageRoot } from '../../support/cli.js';
+import { Application, hello, publish, QUICK, startHost } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+import { hasNatsServer, NatsServer } from '../../support/nats-server.js';
+import { numbered, numberedBlock } from '../../support/numbered.js';
 
 async function connectTo(server: NatsServer): Promise<NatsConnection> {
   const nats = await connect({ servers: new URL(server.address).host });

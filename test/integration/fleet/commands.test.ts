@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { until } from '../support/broker.js';
-import { hello, startHost } from '../support/fleet.js';
-import { line, VALID } from '../support/messages.js';
-import { hasNatsServer, NatsServer } from '../support/nats-server.js';
-import type { Peer } from '../support/peer.js';
+import { until } from '../../support/broker.js';
+import { hello, startHost } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+import { hasNatsServer, NatsServer } from '../../support/nats-server.js';
+import type { Peer } from '../../support/peer.js';
 
 const cancel = (jobId: string, to?: string) =>
   line({ type: 'job_cancel', timestamp: '2026-01-01T00:00:00Z', to, data: { job_id: jobId } });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { startExample } from '../support/example.js';
-import { line, VALID } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
+import { startExample } from '../../support/example.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
 
 test('the web app shows what crawlers do, and gives them jobs', async () => {
   const { run, socketPath } = await startExample('web-app.mjs', 'crawlers: ', { env: { PORT: '0' } });

@@ -1,11 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
-import { packageRoot } from '../support/cli.js';
-import { startExample } from '../support/example.js';
-import { line, VALID } from '../support/messages.js';
-import { type Line, Peer } from '../support/peer.js';
+import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { packageRoot } from '../../support/cli.js';
+import { startExample } from '../../support/example.js';
+import { line, VALID } from '../../support/messages.js';
+import { type Line, Peer } from '../../support/peer.js';
 
 test('the job queue and the crawler: every job is done, with a new token on the way', async () => {
   const { run, socketPath } = await startExample('job-queue.mjs', '5 jobs');

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { startPlainBroker, until } from '../support/broker.js';
-import { startExample } from '../support/example.js';
-import { line, VALID } from '../support/messages.js';
+import { startPlainBroker, until } from '../../support/broker.js';
+import { startExample } from '../../support/example.js';
+import { line, VALID } from '../../support/messages.js';
 
 test('the progress board shows jobs, and finds its broker again', async () => {
   const { manager, socketPath, connect } = await startPlainBroker();

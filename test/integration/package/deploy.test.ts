@@ -7,10 +7,10 @@ import { resolveOptions } from 'sluice';
 import { describe, expect, test } from 'vitest';
 import { EXIT } from '#src/cli/common/exit-codes.js';
 import { OPTION_SPECS } from '#src/config/sources.js';
-import { metricsOfUse, startAdminBroker } from '../support/admin.js';
-import { temporaryFolder } from '../support/broker.js';
-import { packageRoot } from '../support/cli.js';
-import { missingTools, without } from '../support/tools.js';
+import { metricsOfUse, startAdminBroker } from '../../support/admin.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { packageRoot } from '../../support/cli.js';
+import { missingTools, without } from '../../support/tools.js';
 
 const deploy = (name: string) => join(packageRoot, 'deploy', name);
 const read = (name: string) => readFileSync(deploy(name), 'utf8');

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { until } from '../support/broker.js';
-import { browserPath, sharePage } from '../support/browser.js';
-import { startExample } from '../support/example.js';
-import { hello } from '../support/fleet.js';
-import { line, VALID } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
+import { until } from '../../support/broker.js';
+import { browserPath, sharePage } from '../../support/browser.js';
+import { startExample } from '../../support/example.js';
+import { hello } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
 
 const note = browserPath === undefined ? ' (skipped: this machine has no chromium)' : '';
 

@@ -4,13 +4,13 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { temporaryFolder } from '../support/broker.js';
-import { CliRun, cliScript } from '../support/cli.js';
-import { line, VALID } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
-import { publishedPackage } from '../support/published.js';
-import { share } from '../support/share.js';
-import { missingTools, without } from '../support/tools.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { CliRun, cliScript } from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
+import { publishedPackage } from '../../support/published.js';
+import { share } from '../../support/share.js';
+import { missingTools, without } from '../../support/tools.js';
 
 /** Starts a broker, subscribes, and publishes. Its argument is the path of the socket. */
 const PROGRAM = `

@@ -1,10 +1,10 @@
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { until } from '../support/broker.js';
-import { Application, hello, publish, startHost } from '../support/fleet.js';
-import { line, VALID } from '../support/messages.js';
-import { hasNatsServer, NatsServer } from '../support/nats-server.js';
+import { until } from '../../support/broker.js';
+import { Application, hello, publish, startHost } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+import { hasNatsServer, NatsServer } from '../../support/nats-server.js';
 
 describe.skipIf(!hasNatsServer)('a host that stores each message by itself (needs nats-server)', () => {
   test('says its type and job in its subject, so that any program can select messages', async () => {

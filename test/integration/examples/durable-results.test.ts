@@ -1,12 +1,12 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
-import type { CliRun } from '../support/cli.js';
-import { startExample } from '../support/example.js';
-import { line, VALID } from '../support/messages.js';
-import type { Peer } from '../support/peer.js';
-import { answerAsBroker, ScriptedBroker } from '../support/scripted-broker.js';
+import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import type { CliRun } from '../../support/cli.js';
+import { startExample } from '../../support/example.js';
+import { line, VALID } from '../../support/messages.js';
+import type { Peer } from '../../support/peer.js';
+import { answerAsBroker, ScriptedBroker } from '../../support/scripted-broker.js';
 
 interface Row {
   readonly offset: number;

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { startExample } from '../support/example.js';
-import { line } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
+import { startExample } from '../../support/example.js';
+import { line } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
 
 test('the custom protocol checks its own messages, and answers them', async () => {
   const args = ['https://example.com/'];

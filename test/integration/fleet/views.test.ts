@@ -3,12 +3,12 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { BrokerStats } from '#src/admin/snapshot.js';
-import { metricValue, startPlainAdminBroker } from '../support/admin.js';
-import { temporaryFolder, until } from '../support/broker.js';
-import { browserPath, sharePage } from '../support/browser.js';
-import { shareSluice, sluice } from '../support/cli.js';
-import { publish, startHost } from '../support/fleet.js';
-import { hasNatsServer, NatsServer } from '../support/nats-server.js';
+import { metricValue, startPlainAdminBroker } from '../../support/admin.js';
+import { temporaryFolder, until } from '../../support/broker.js';
+import { browserPath, sharePage } from '../../support/browser.js';
+import { shareSluice, sluice } from '../../support/cli.js';
+import { publish, startHost } from '../../support/fleet.js';
+import { hasNatsServer, NatsServer } from '../../support/nats-server.js';
 
 async function startWatchedHost(admin?: string) {
   const engine = await NatsServer.start();

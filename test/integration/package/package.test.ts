@@ -17,12 +17,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ask } from '../support/admin.js';
-import { startPlainBroker, until } from '../support/broker.js';
-import { packageRoot, runNode } from '../support/cli.js';
-import { line, VALID } from '../support/messages.js';
-import { Peer } from '../support/peer.js';
-import { publishedPackage } from '../support/published.js';
+import { ask } from '../../support/admin.js';
+import { startPlainBroker, until } from '../../support/broker.js';
+import { packageRoot, runNode } from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Peer } from '../../support/peer.js';
+import { publishedPackage } from '../../support/published.js';
 
 /** The programs of pages that consist of programs, in the order they come. */
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {

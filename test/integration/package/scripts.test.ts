@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { temporaryFolder } from '../support/broker.js';
-import { CliRun, packageRoot } from '../support/cli.js';
-import { Peer } from '../support/peer.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { CliRun, packageRoot } from '../../support/cli.js';
+import { Peer } from '../../support/peer.js';
 
 /** Runs a script without its `pre` script: everything is built already. */
 function npm(script: string, args: readonly string[]): CliRun {

@@ -7,10 +7,10 @@ import { SluiceClient } from 'sluice/client';
 import { expect, onTestFinished, test } from 'vitest';
 import { asyncApiDocument } from '#src/admin/asyncapi.js';
 import { schemaEntries } from '#src/admin/json-schemas.js';
-import { shareBroker, temporaryFolder } from '../support/broker.js';
-import { packageRoot, shareSluice } from '../support/cli.js';
-import { changed, line, VALID } from '../support/messages.js';
-import { createPatterns, matchFirst } from '../support/patterns.js';
+import { shareBroker, temporaryFolder } from '../../support/broker.js';
+import { packageRoot, shareSluice } from '../../support/cli.js';
+import { changed, line, VALID } from '../../support/messages.js';
+import { createPatterns, matchFirst } from '../../support/patterns.js';
 
 const schemas = join(packageRoot, 'examples/more-names.mjs');
 const progress = changed('job_progress', { entityType: 'wiki' });

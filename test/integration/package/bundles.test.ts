@@ -5,12 +5,12 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFi
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SERVER_VERSION } from '#src/version.js';
-import { LIGHT, shareBroker, temporaryFolder } from '../support/broker.js';
-import { packageRoot, runNode } from '../support/cli.js';
-import { VALID } from '../support/messages.js';
-import { publishedPackage } from '../support/published.js';
-import { share } from '../support/share.js';
-import { without } from '../support/tools.js';
+import { LIGHT, shareBroker, temporaryFolder } from '../../support/broker.js';
+import { packageRoot, runNode } from '../../support/cli.js';
+import { VALID } from '../../support/messages.js';
+import { publishedPackage } from '../../support/published.js';
+import { share } from '../../support/share.js';
+import { without } from '../../support/tools.js';
 
 const esbuild = join(packageRoot, 'node_modules/.bin/esbuild');
 const missing = existsSync(esbuild) ? [] : ['esbuild'];

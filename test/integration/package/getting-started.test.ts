@@ -4,11 +4,11 @@
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { temporaryFolder, until } from '../support/broker.js';
-import { type CliRun, cliScript, inTerminal, packageRoot } from '../support/cli.js';
-import { publishedPackage } from '../support/published.js';
-import { screenOf } from '../support/screen.js';
-import { missingTools, without } from '../support/tools.js';
+import { temporaryFolder, until } from '../../support/broker.js';
+import { type CliRun, cliScript, inTerminal, packageRoot } from '../../support/cli.js';
+import { publishedPackage } from '../../support/published.js';
+import { screenOf } from '../../support/screen.js';
+import { missingTools, without } from '../../support/tools.js';
 
 const missing = missingTools('python3', 'bash');
 /** Wide enough for the longest line of the page. */

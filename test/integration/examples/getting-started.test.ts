@@ -3,9 +3,9 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
-import { packageRoot, runNode } from '../support/cli.js';
-import { publishedPackage } from '../support/published.js';
+import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { packageRoot, runNode } from '../../support/cli.js';
+import { publishedPackage } from '../../support/published.js';
 
 const page = readFileSync(join(packageRoot, 'docs/getting-started.md'), 'utf8');
 

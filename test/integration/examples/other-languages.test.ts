@@ -3,15 +3,15 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startPlainBroker, temporaryFolder, until } from '../support/broker.js';
-import { BrokerProcess } from '../support/broker-process.js';
-import { packageRoot } from '../support/cli.js';
-import { line, VALID } from '../support/messages.js';
-import { Ledger } from '../support/numbered.js';
-import { Peer } from '../support/peer.js';
-import { answerAsBroker, ScriptedBroker, WELCOME } from '../support/scripted-broker.js';
-import { share, type WhenOver } from '../support/share.js';
-import { missingTools, python, without } from '../support/tools.js';
+import { startPlainBroker, temporaryFolder, until } from '../../support/broker.js';
+import { BrokerProcess } from '../../support/broker-process.js';
+import { packageRoot } from '../../support/cli.js';
+import { line, VALID } from '../../support/messages.js';
+import { Ledger } from '../../support/numbered.js';
+import { Peer } from '../../support/peer.js';
+import { answerAsBroker, ScriptedBroker, WELCOME } from '../../support/scripted-broker.js';
+import { share, type WhenOver } from '../../support/share.js';
+import { missingTools, python, without } from '../../support/tools.js';
 
 const drivers = join(packageRoot, 'test/support/clients');
 

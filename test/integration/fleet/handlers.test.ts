@@ -9,12 +9,12 @@ import {
   SocketServer,
 } from 'sluice';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { temporaryFolder, until } from '../support/broker.js';
-import { hello, publish, startHost } from '../support/fleet.js';
-import { line, VALID } from '../support/messages.js';
-import { hasNatsServer, NatsServer } from '../support/nats-server.js';
-import { Ledger } from '../support/numbered.js';
-import { Peer } from '../support/peer.js';
+import { temporaryFolder, until } from '../../support/broker.js';
+import { hello, publish, startHost } from '../../support/fleet.js';
+import { line, VALID } from '../../support/messages.js';
+import { hasNatsServer, NatsServer } from '../../support/nats-server.js';
+import { Ledger } from '../../support/numbered.js';
+import { Peer } from '../../support/peer.js';
 
 /** A server of an application that is a host of the fleet. */
 function newServer(engine: NatsServer, folder: string, options: SluiceOptions = {}): SocketServer {
