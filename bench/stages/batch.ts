@@ -27,7 +27,7 @@ export function batchOf(bytes: Buffer): Batch {
   bytes.copy(slab.arena.bytes, slab.base);
   const end = slab.base + bytes.length;
   const lane = new Lane(
-    () => {},
+    () => true,
     () => {},
   );
   const chunk = new Chunk(lane, { slab, start: slab.base, end }, 0);

@@ -36,7 +36,7 @@ export async function add(bench: Bench): Promise<ReadonlyMap<string, number>> {
   });
   await dispatcher.start();
   const lane = new Lane(
-    () => {},
+    () => true,
     () => {},
   );
   const messages = new Map<string, number>();

@@ -94,7 +94,10 @@ export class StreamChecker {
       onPatternsUnavailable: (reason) => listener.onPatternsUnavailable?.(reason),
     });
     this.#lane = new Lane(
-      (chunk) => this.#settle(chunk),
+      (chunk) => {
+        this.#settle(chunk);
+        return true;
+      },
       (error) => {
         this.#failure ??= error;
       },

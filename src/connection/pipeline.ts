@@ -406,12 +406,19 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     return this.protocol.endOf(this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS, range);
   }
 
-  /** Settles a connection's next validated chunk. Called in order. */
-  settle(connection: SocketConnection, chunk: Chunk): void {
-    connection.latency = performance.now() - chunk.receivedAt;
-    this.latency.observe(connection.latency);
-    this.protocol.settle(connection, chunk);
+  /**
+   * Settles a connection's next validated chunk, or a part of it. Called in order.
+   * @param until when to interrupt this, in ms of the monotonic clock
+   * @returns false if it was interrupted
+   */
+  settle(connection: SocketConnection, chunk: Chunk, until: number): boolean {
+    if (chunk.nextRun === undefined) {
+      connection.latency = performance.now() - chunk.receivedAt;
+      this.latency.observe(connection.latency);
+    }
+    if (!this.protocol.settle(connection, chunk, until)) return false;
     this.flow.updateConnection(connection);
+    return true;
   }
 
   /** The size of a connection's partial message has changed. @param bytes of it received so far */

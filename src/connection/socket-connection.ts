@@ -135,7 +135,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.identity = { connectionId: id, crawlerId: undefined };
     this.#pipeline = pipeline;
     this.lane = new Lane(
-      (chunk) => pipeline.settle(this, chunk),
+      (chunk, until) => pipeline.settle(this, chunk, until),
       (error) => pipeline.reportListenerError(error),
     );
     this.#buffer = new MessageBuffer(pipeline.slabs, pipeline.options, {

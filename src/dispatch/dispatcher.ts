@@ -71,6 +71,15 @@ export interface DispatchStatistics {
 /** Above the first duration, the next batches get smaller; below the second, they grow again up to full size. In ms. */
 const LONG_BATCH = 30;
 const SHORT_BATCH = 10;
+/**
+ * How long a batch, or what is left of others, is settled in one turn of the event loop before it reads from and writes to
+ * all connections, and how much of that one lane may take before others, in ms. A message takes microseconds if it is
+ * forwarded, and up to a millisecond if it is a control message.
+ */
+const MAX_SETTLING = 30;
+const MAX_LANE_SETTLING = 5;
+/** Number of lanes with messages that are left to settle above which no more are validated: verdicts take memory. */
+const MAX_UNSETTLED = 128;
 /** The smallest batch, as a share of a full one. */
 const MIN_SHARE = 1 / 64;
 /**
@@ -135,6 +144,9 @@ export class Dispatcher {
   #flushScheduled = false;
   /** While settling a batch took long in this turn of the event loop: resolves in the next one. */
   #nextTurn: Promise<void> | undefined;
+  /** Lanes with chunks that have a verdict and are settled in the next turns, as that takes long. */
+  readonly #unsettled = new Set<Lane>();
+  #settlesRest = false;
   #closed = false;
   #batches = 0;
   #inlineBatches = 0;
@@ -224,6 +236,7 @@ export class Dispatcher {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#unsettled.clear();
     this.#demand.close();
     clearTimeout(this.#coalesceTimer);
     await Promise.all([this.#pool?.close(), this.#quarantine.close()]);
@@ -243,7 +256,8 @@ export class Dispatcher {
   }
 
   #isIdle(): boolean {
-    return this.#running.size === 0 && this.#backlog.isEmpty && this.#quarantine.isEmpty;
+    const isSettled = this.#running.size === 0 && this.#unsettled.size === 0;
+    return isSettled && this.#backlog.isEmpty && this.#quarantine.isEmpty;
   }
 
   /**
@@ -261,7 +275,7 @@ export class Dispatcher {
   readonly #flush = (): void => {
     this.#flushScheduled = false;
     const pool = this.#pool;
-    if (this.#closed || pool === undefined) return;
+    if (this.#closed || pool === undefined || this.#unsettled.size >= MAX_UNSETTLED) return;
     if (this.#running.size === 0) this.#validateInline();
     while (this.#running.size < this.#capacity && !this.#isCoalescing()) {
       const batch = this.#backlog.take(this.#batchShare, performance.now());
@@ -380,11 +394,45 @@ export class Dispatcher {
       const lane = chunks[index]?.lane;
       if (lane !== undefined) this.#backlog.markSlow(lane, performance.now());
     }
+    const until = performance.now() + MAX_SETTLING;
     for (const chunk of chunks) {
-      if (!chunk.lane.isNext(chunk)) this.#outOfOrder++;
-      chunk.lane.advance();
+      const { lane } = chunk;
+      if (!lane.isNext(chunk) && !this.#unsettled.has(lane)) this.#outOfOrder++;
+      this.#advance(lane, until);
     }
+    this.#settleRestSoon();
     this.#options.onSettled(bytes);
+  }
+
+  /** Settles chunks of a lane: until a time, in this turn of the event loop; what is left, in the next ones. */
+  #advance(lane: Lane, until: number): void {
+    const now = performance.now();
+    if (now >= until) lane.interrupt();
+    else if (lane.advance(Math.min(until, now + MAX_LANE_SETTLING))) {
+      this.#unsettled.delete(lane);
+      return;
+    }
+    // If it is there already, it comes after all others.
+    this.#unsettled.delete(lane);
+    this.#unsettled.add(lane);
+  }
+
+  #settleRestSoon(): void {
+    if (this.#unsettled.size === 0 || this.#settlesRest) return;
+    this.#settlesRest = true;
+    setImmediate(() => {
+      this.#settlesRest = false;
+      if (this.#closed) return;
+      const until = performance.now() + MAX_SETTLING;
+      for (const lane of this.#unsettled) {
+        if (performance.now() >= until) break;
+        this.#advance(lane, until);
+      }
+      this.#settleRestSoon();
+      this.#options.onSettled(0);
+      this.#flush();
+      this.#resolveIdle();
+    });
   }
 
   /**
@@ -440,7 +488,8 @@ export class Dispatcher {
     if (!chunk.lane.mustClose) this.#isolate(chunk.lane, CONFIRMED_DURATION);
     this.#failedChunks++;
     chunk.failed = true;
-    chunk.lane.advance();
+    this.#advance(chunk.lane, performance.now() + MAX_SETTLING);
+    this.#settleRestSoon();
     this.#options.onSettled(chunk.end - chunk.start);
   }
 }

@@ -21,6 +21,8 @@ export class Chunk implements FrameRange {
   failed = false;
   /** Number of workers that failed while they had the chunk but had not begun with its batch. */
   lostWorkers = 0;
+  /** The first run of the verdict that is not settled yet, once settling was interrupted. */
+  nextRun: number | undefined;
 
   constructor(lane: Lane, range: FrameRange, receivedAt: number) {
     this.lane = lane;
@@ -43,11 +45,20 @@ export class Chunk implements FrameRange {
   }
 }
 
+/**
+ * Settles a chunk, or a part of it.
+ * @param until when to interrupt this, in ms of the monotonic clock
+ * @returns false if the chunk is not settled yet
+ */
+export type Settle = (chunk: Chunk, until: number) => boolean;
+
 export class Lane {
-  readonly #settle: (chunk: Chunk) => void;
+  readonly #settle: Settle;
   readonly #onError: (error: unknown) => void;
   readonly #queue = new Fifo<Chunk | (() => void)>();
   #draining = false;
+  /** Whether what can be settled waits for its turn. Only {@link advance} goes on with it. */
+  #isInterrupted = false;
   /** Bytes received and not yet settled. */
   pendingBytes = 0;
   /** Until this time, the connection's messages are validated in quarantine. In ms of the monotonic clock. */
@@ -61,10 +72,11 @@ export class Lane {
   slowUntil = 0;
 
   /**
-   * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed
+   * @param settle called with each chunk in the order of {@link push}, once it has a verdict or has failed; again with the
+   *   same one until it is settled
    * @param onError called with an error thrown by `settle` or by an action; the lane continues
    */
-  constructor(settle: (chunk: Chunk) => void, onError: (error: unknown) => void) {
+  constructor(settle: Settle, onError: (error: unknown) => void) {
     this.#settle = settle;
     this.#onError = onError;
   }
@@ -87,7 +99,7 @@ export class Lane {
   abandon(): void {
     for (const item of this.#queue)
       if (item instanceof Chunk && item.verdict === undefined) item.failed = true;
-    this.advance();
+    if (!this.#isInterrupted) this.advance();
   }
 
   /** Whether the chunk is the one to settle next. */
@@ -98,26 +110,55 @@ export class Lane {
   /** Runs `action` once everything received before is settled: immediately, if that is already the case. */
   after(action: () => void): void {
     this.#queue.push(action);
-    this.advance();
+    if (!this.#isInterrupted) this.advance();
   }
 
-  /** Settles chunks from the head of the queue up to the first without a verdict. */
-  advance(): void {
-    if (this.#draining) return;
+  /** Settles no more until {@link advance} is called. */
+  interrupt(): void {
+    this.#isInterrupted = true;
+  }
+
+  /**
+   * Settles chunks from the head of the queue up to the first without a verdict.
+   * @param until when to interrupt this, in ms of the monotonic clock. Default: never
+   * @returns false if it was interrupted: call it again in another turn of the event loop
+   */
+  advance(until = Number.POSITIVE_INFINITY): boolean {
+    if (this.#draining) return true;
     this.#draining = true;
+    this.#isInterrupted = false;
+    let isOver = false;
     for (let item = this.#queue.peek(); item !== undefined; item = this.#queue.peek()) {
       if (item instanceof Chunk && item.verdict === undefined && !item.failed) break;
-      this.#queue.shift();
-      // Updated before settling, because settling checks whether reading may resume.
-      if (item instanceof Chunk) this.pendingBytes -= item.size;
-      try {
-        if (item instanceof Chunk) this.#settle(item);
-        else item();
-      } catch (error) {
-        this.#onError(error);
+      if (isOver) {
+        this.#isInterrupted = true;
+        break;
       }
-      if (item instanceof Chunk) item.slab.release();
+      this.#queue.shift();
+      isOver = !this.#process(item, until) || performance.now() >= until;
     }
     this.#draining = false;
+    return !this.#isInterrupted;
+  }
+
+  /** @returns whether it is done */
+  #process(item: Chunk | (() => void), until: number): boolean {
+    let isDone = true;
+    // Updated before settling, because settling checks whether reading may resume.
+    if (item instanceof Chunk) this.pendingBytes -= item.size;
+    try {
+      if (item instanceof Chunk) isDone = this.#settle(item, until);
+      else item();
+    } catch (error) {
+      this.#onError(error);
+    }
+    if (!(item instanceof Chunk)) return true;
+    if (isDone) {
+      item.slab.release();
+      return true;
+    }
+    this.pendingBytes += item.size;
+    this.#queue.unshift([item]);
+    return false;
   }
 }

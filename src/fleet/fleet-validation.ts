@@ -80,7 +80,10 @@ export class StreamReaderValidator {
     this.#options = options;
     this.#slabs = slabs;
     this.#start = start;
-    this.#lane = new Lane((chunk) => this.#settle(chunk), onError);
+    this.#lane = new Lane((chunk) => {
+      this.#settle(chunk);
+      return true;
+    }, onError);
   }
 
   /**

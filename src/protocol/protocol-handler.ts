@@ -76,6 +76,8 @@ export interface ProtocolStorage {
 }
 
 const TIMEOUT_KEY = '"timeout_ms"';
+/** Number of runs after which the clock is read, since each may be a message that takes long. */
+const RUNS_PER_CHECK = 8;
 /** Failed chunks tolerated per connection. One more closes it. */
 const MAX_FAILED_CHUNKS = 5;
 
@@ -271,15 +273,21 @@ export class ProtocolHandler<P extends Peer> {
     }
   }
 
-  /** @internal Processes the next chunk of a connection, which has a verdict or has failed. */
-  settle(connection: P, chunk: Chunk): void {
+  /**
+   * @internal Processes the next chunk of a connection, which has a verdict or has failed.
+   * @param until when to interrupt this, in ms of the monotonic clock
+   * @returns false if it was interrupted, and has to be called again with the same chunk
+   */
+  settle(connection: P, chunk: Chunk, until: number): boolean {
     const { verdict } = chunk;
-    if (verdict === undefined) return this.#rejectChunk(connection, chunk);
-    const { index } = chunk;
-    const runsEnd = verdict.runsEnd(index);
-    for (let run = verdict.firstRun(index); run < runsEnd; run++)
-      this.#handleRun(connection, chunk, verdict, run);
+    if (verdict === undefined) {
+      this.#rejectChunk(connection, chunk);
+      return true;
+    }
+    const isDone = this.#handleRuns(connection, chunk, verdict, until);
     this.#log?.endChunk();
+    if (!isDone) return false;
+    const { index } = chunk;
     connection.line += verdict.lines(index);
     this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
@@ -289,6 +297,19 @@ export class ProtocolHandler<P extends Peer> {
       connection.workload = activeJobs;
       connection.lastHeartbeatAt = chunk.receivedAt;
     }
+    return true;
+  }
+
+  /** @returns false if it was interrupted after some of the runs */
+  #handleRuns(connection: P, chunk: Chunk, verdict: VerdictReader, until: number): boolean {
+    const end = verdict.runsEnd(chunk.index);
+    for (let run = chunk.nextRun ?? verdict.firstRun(chunk.index); run < end; run++) {
+      // Before it is handled: if that throws, it is not handled again.
+      chunk.nextRun = run + 1;
+      this.#handleRun(connection, chunk, verdict, run);
+      if (run % RUNS_PER_CHECK === 0 && run + 1 < end && performance.now() >= until) return false;
+    }
+    return true;
   }
 
   #recordDrift(connection: P, verdict: VerdictReader, range: number): void {

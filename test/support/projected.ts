@@ -59,7 +59,7 @@ export class ProjectedEvents {
 
   #eventsOf(verdict: VerdictReader, range: number, slab: ReturnType<SlabPool['acquire']>): MessageEvent[] {
     const lane = new Lane(
-      () => {},
+      () => true,
       () => {},
     );
     const chunk = new Chunk(lane, { slab, start: slab.base, end: slab.base }, 0);

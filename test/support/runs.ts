@@ -34,7 +34,7 @@ export function runsOf(text: string, options: RunsOptions = {}): FrameRun[] {
   const start = slab.base + padding;
   const end = start + slab.arena.bytes.write(text, start);
   const lane = new Lane(
-    () => {},
+    () => true,
     () => {},
   );
   const chunk = new Chunk(lane, { slab, start, end }, receivedAt);

@@ -13,7 +13,7 @@ function createBacklog({ threads = 2, otherSaidAt = 0 } = {}) {
   const pool = new SlabPool(64 * 1024);
   const lane = () =>
     new Lane(
-      () => {},
+      () => true,
       () => {},
     );
   const [slow, other] = [lane(), lane()];

@@ -46,7 +46,7 @@ function connectTo(dispatcher: Dispatcher) {
   const settled: Chunk[] = [];
   const pool = new SlabPool(256 * 1024);
   const lane = new Lane(
-    (chunk) => settled.push(chunk),
+    (chunk) => settled.push(chunk) > 0,
     () => {},
   );
   const submit = (text: string) => {
@@ -160,6 +160,45 @@ describe('batches', () => {
     await dispatcher.idle();
     expect(turns.slice(0, 2)).toEqual([0, 1]);
     expect(settled).toHaveLength(turns.length);
+  });
+
+  test('that take long to settle are interrupted for others, and are settled before the dispatcher is idle', async () => {
+    const registry = MessageRegistry.builtin();
+    const turns: string[] = [];
+    const { dispatcher, pool, submit } = await createDispatcher({
+      createLocal: () => createLocalValidation(registry, LIGHT_SETTINGS, undefined, () => {}),
+      onSettled: () => turns.push('end'),
+    });
+    const [long, short] = ['long', 'short'].map((name) => {
+      let parts = name === 'long' ? 3 : 1;
+      const lane = new Lane(
+        (chunk, until) => {
+          turns.push(name);
+          expect(lane.pendingBytes).toBe(0);
+          while (performance.now() < until) {}
+          chunk.nextRun = 0;
+          return --parts === 0;
+        },
+        (error) => expect.unreachable(String(error)),
+      );
+      return lane;
+    });
+    if (long === undefined || short === undefined) return expect.unreachable();
+    submit(beat);
+    for (const lane of [long, short]) {
+      const slab = pool.acquire(beat.length);
+      const end = slab.base + slab.arena.bytes.write(beat, slab.base);
+      dispatcher.submit(lane, { slab, start: slab.base, end }, 0);
+      slab.close();
+    }
+    await until(() => turns.includes('long'));
+    // What comes later waits for the rest.
+    long.after(() => turns.push('after'));
+    expect(turns).not.toContain('after');
+    await dispatcher.idle();
+    expect(turns.filter((turn) => turn !== 'end')).toEqual(['long', 'short', 'long', 'long', 'after']);
+    expect(turns.at(-1)).toBe('end');
+    expect(pool.heldBytes).toBe(0);
   });
 
   test('keep their size while the main thread has other work, and the workers are not busy meanwhile', async () => {

@@ -10,7 +10,7 @@ import { WORKER_SETTINGS } from '../../support/worker-settings.js';
 
 const createLane = () =>
   new Lane(
-    () => {},
+    () => true,
     () => {},
   );
 

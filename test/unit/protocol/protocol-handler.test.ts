@@ -1,5 +1,5 @@
 import type { RejectedEvent } from 'sluice';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { growth, shareBroker, sharePlainBroker, startPlainBroker, until } from '../../support/broker.js';
 import { changed, line, VALID } from '../../support/messages.js';
 
@@ -212,6 +212,65 @@ describe('control messages', () => {
       'job_completed',
     ]);
     expect(manager.getMetrics().protocol.heartbeatsDropped - before).toBe(2);
+  });
+});
+
+describe('messages that take long to handle', () => {
+  const shared = sharePlainBroker({ maxErrorReplies: 10_000 });
+  const COUNT = 2000;
+
+  // Each look at the clock takes a millisecond, so that what may take a few of them is soon interrupted.
+  beforeEach(() => {
+    let time = performance.now();
+    vi.spyOn(performance, 'now').mockImplementation(() => time++);
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  test('do not hold up those of others, and are all handled, once and in order', async () => {
+    const { manager, connect } = shared();
+    const [busy, other] = [await connect(), await connect()];
+    const { controlReceived, lane } = manager.getConnectionPool().all()[0] ?? expect.unreachable();
+    expect(controlReceived).toBe(0);
+    const handled: number[] = [];
+    const pending: number[] = [];
+    manager.on('message', ({ message }) => {
+      if (message.type !== 'heartbeat') return;
+      handled.push(manager.getConnectionPool().all()[0]?.controlReceived ?? -1);
+      pending.push(lane.pendingBytes);
+    });
+    const ids = Array.from({ length: COUNT }, (_, index) => `s${index}`);
+    const change = (id: string) =>
+      line({ type: 'subscribe', data: { id, jobId: 'none' } }) + line({ type: 'unsubscribe', data: { id } });
+    busy.write(`${ids.map(change).join('')}bad\n${line(VALID.job_progress)}`);
+    other.write(line(VALID.heartbeat));
+    await Promise.all([busy.settled(), other.settled()]);
+    expect(handled).toHaveLength(1);
+    expect(handled[0]).toBeLessThan(2 * COUNT);
+    // Their connection is read no further than its limit meanwhile.
+    expect(pending[0]).toBeGreaterThan(0);
+    expect(lane.pendingBytes).toBe(0);
+    const answers = busy.lines.map((text) => JSON.parse(text));
+    expect(answers.filter(({ type }) => type === 'subscribed').map(({ data }) => data.id)).toEqual(ids);
+    expect(answers.filter(({ type }) => type === 'unsubscribed').map(({ data }) => data.id)).toEqual(ids);
+    expect(answers.filter(({ type }) => type === 'error').map(({ data }) => data.line)).toEqual([2 * COUNT + 1]);
+    expect(manager.getMetrics().memory.heldBytes).toBe(0);
+  });
+
+  test('are handled if their peer closes its side, also while the broker stops', async () => {
+    const { manager, connect } = await startPlainBroker();
+    const [busy, stopped] = [await connect(), await connect()];
+    let messages = 0;
+    manager.on('message', () => messages++);
+    const text = line({ type: 'ping' }).repeat(COUNT) + line(VALID.job_progress);
+    busy.socket.end(text);
+    await busy.closed;
+    expect(messages).toBe(1);
+    stopped.write(text);
+    await until(() => manager.getConnectionPool().all().some(({ lane }) => lane.pendingBytes > 0));
+    await manager.stop();
+    expect(messages).toBe(2);
   });
 });
 
