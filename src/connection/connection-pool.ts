@@ -167,7 +167,7 @@ export class ConnectionPool extends SafeEmitter<PoolEvents> {
   /** @internal The first connection that may be closed for a new one while reading is paused: preferably one that is gone. */
   oldestReplaceable(): SocketConnection | undefined {
     const replaceable = this.all().filter((connection) => connection.isReplaceable);
-    return replaceable.find(({ isOpen }) => !isOpen) ?? replaceable[0];
+    return replaceable.find(({ isGone }) => isGone) ?? replaceable[0];
   }
 
   /** All connections, in order of arrival. */

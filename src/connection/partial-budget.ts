@@ -25,6 +25,7 @@ export interface PartialStatistics {
 
 export class PartialBudget {
   readonly #slots: number;
+  readonly #isPrivileged: (connection: SocketConnection) => boolean;
   readonly #onTimeout: (connection: SocketConnection) => void;
   readonly #sizes = new Map<SocketConnection, number>();
   /** Connections that hold a slot, and how many checks have found them so, and not paused by the broker. */
@@ -36,10 +37,18 @@ export class PartialBudget {
 
   /**
    * @param maxBytes limit for all long messages together; there is always at least one slot
+   * @param isPrivileged whether a connection may use one slot more, since it is read although others, which hold the
+   *   slots, are not
    * @param onTimeout called with a connection whose message has taken too long while others wait
    */
-  constructor(maxBytes: number, maxMessageSize: number, onTimeout: (connection: SocketConnection) => void) {
+  constructor(
+    maxBytes: number,
+    maxMessageSize: number,
+    isPrivileged: (connection: SocketConnection) => boolean,
+    onTimeout: (connection: SocketConnection) => void,
+  ) {
     this.#slots = Math.max(1, Math.floor(maxBytes / maxMessageSize));
+    this.#isPrivileged = isPrivileged;
     this.#onTimeout = onTimeout;
   }
 
@@ -66,7 +75,7 @@ export class PartialBudget {
 
   #claim(connection: SocketConnection): void {
     if (this.#holders.has(connection) || this.#waiting.has(connection)) return;
-    if (this.#holders.size < this.#slots) {
+    if (this.#hasSlotFor(connection)) {
       this.#holders.set(connection, 0);
       return;
     }
@@ -78,12 +87,23 @@ export class PartialBudget {
   #release(connection: SocketConnection): void {
     const wasWaiting = this.#waiting.delete(connection);
     if (wasWaiting) connection.setPaused(PAUSE.PARTIAL, false);
-    if (!this.#holders.delete(connection)) return;
-    const [next] = this.#waiting;
-    if (next === undefined) return;
-    this.#waiting.delete(next);
-    this.#holders.set(next, 0);
-    next.setPaused(PAUSE.PARTIAL, false);
+    if (this.#holders.delete(connection)) this.#admitNext();
+  }
+
+  #hasSlotFor(connection: SocketConnection): boolean {
+    const { size } = this.#holders;
+    return size < this.#slots || (size === this.#slots && this.#isPrivileged(connection));
+  }
+
+  /** Gives a free slot to the connection that has waited longest for one. */
+  #admitNext(): void {
+    if (this.#holders.size > this.#slots) return;
+    for (const next of this.#waiting) {
+      if (!this.#hasSlotFor(next)) continue;
+      this.#waiting.delete(next);
+      this.#holders.set(next, 0);
+      return next.setPaused(PAUSE.PARTIAL, false);
+    }
   }
 
   readonly #endOverdue = (): void => {
@@ -94,6 +114,8 @@ export class PartialBudget {
       if (checks >= MAX_CHECKS) overdue.push(connection);
     }
     for (const connection of overdue.slice(0, this.#waiting.size)) this.#onTimeout(connection);
+    // Reading may have been paused since they began to wait.
+    this.#admitNext();
     if (this.#waiting.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;

@@ -78,6 +78,8 @@ const MAX_LAST_BYTES = 16 * 1024 * 1024;
 const LAST_SHARE = 0.5;
 /** Bytes held, as a share of `maxBufferedBytes`, up to which log readers may send messages to crawlers in a pause. */
 const PAUSED_SHARE = 1.25;
+/** How long a write to a peer has been unfinished if it reads nothing, in ms. */
+const DEAF_AFTER = 1000;
 const CONTROL: ReadonlySet<MessageDirection> = new Set(['control']);
 const CONTROL_AND_COMMANDS: ReadonlySet<MessageDirection> = new Set(['control', 'app']);
 /** The largest share of `maxBufferedBytes` that partial messages may use. */
@@ -129,6 +131,8 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
   readonly projection: Projection | undefined;
   /** Whether the broker is stopping. */
   isStopping = false;
+  /** Bytes that readers of the log have sent and that are processed when reading is no longer paused. */
+  postponedBytes = 0;
   readonly totals: PipelineTotals = {
     bytesReceived: 0,
     messagesSent: 0,
@@ -232,8 +236,10 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const heldBytes = () => (log?.isBehind === true ? Number.POSITIVE_INFINITY : this.heldBytes);
     this.flow = new FlowControl(options, heldBytes, pool);
     const partialBytes = Math.min(options.maxPartialBytes, options.maxBufferedBytes * PARTIAL_SHARE);
-    this.partials = new PartialBudget(partialBytes, maxMessageSize, (connection) => {
-      const isDeaf = connection.outbox.pendingBytes > 0;
+    const isPrivileged = (connection: SocketConnection) =>
+      this.flow.isPaused && connection.logSubscriptions > 0 && connection.isLogReader;
+    this.partials = new PartialBudget(partialBytes, maxMessageSize, isPrivileged, (connection) => {
+      const isDeaf = connection.outbox.stalledFor(performance.now()) > DEAF_AFTER;
       this.protocol.replyError(connection, 'RATE_LIMITED');
       connection.flush();
       void connection.disconnect('partial_message');
@@ -279,6 +285,11 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
       },
       onPatternsUnavailable: onUnavailable,
     });
+  }
+
+  /** Whether there is memory for messages of log readers to crawlers while reading is paused. */
+  get hasRoomInPause(): boolean {
+    return this.heldBytes + this.postponedBytes <= this.#maxHeldInPause;
   }
 
   /** Memory of messages not yet delivered, in bytes. */
@@ -403,7 +414,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
    */
   #endForNow(range: FrameRange): number {
     if (this.log === undefined || !this.flow.isPaused) return range.end;
-    return this.protocol.endOf(this.heldBytes > this.#maxHeldInPause ? CONTROL : CONTROL_AND_COMMANDS, range);
+    return this.protocol.endOf(this.hasRoomInPause ? CONTROL_AND_COMMANDS : CONTROL, range);
   }
 
   /**

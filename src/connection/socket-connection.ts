@@ -50,7 +50,7 @@ const MAX_WITHHELD = 4096;
 const SLOW_GRACE = 1000;
 /** How often it is checked within such a time whether a peer reads. */
 const GRACE_CHECKS = 4;
-/** How long a TCP peer may take to close its side once the broker has closed its own: so many checks, at intervals in ms. */
+/** Number of checks, and ms between them, for which a TCP peer may take to close its side once the broker has closed its own. */
 const LINGER_CHECKS = 4;
 const LINGER_INTERVAL = 250;
 
@@ -109,7 +109,9 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #pausedTime = 0;
   #partialSince = 0;
   /** What was received while all reading was paused, and follows once that ends, in order. */
-  #postponed: (() => void)[] = [];
+  readonly #postponed: (() => void)[] = [];
+  /** Bytes of that which count towards those of the pipeline. */
+  #postponedBytes = 0;
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
   #droppedAt = Number.NEGATIVE_INFINITY;
   readonly #counters = new ConnectionCounters();
@@ -179,6 +181,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       onWritten: (bytes, messages, control) => {
         this.#counters.recordWritten(bytes, messages, control);
         pipeline.countWritten(bytes, messages, control);
+        this.#onProgress();
       },
     };
     this.outbox = new Outbox(this.#socket, pipeline.options.maxPendingBytes, events, pipeline.queued);
@@ -250,8 +253,8 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   get isLogReader(): boolean {
     if (this.#pipeline.log === undefined || this.hasPostponed) return false;
     const { bytes, pendingBytes } = this.#buffer.statistics;
-    if (pendingBytes > MAX_CONTROL_BYTES) return false;
-    return this.logSubscriptions > 0 || bytes < MAX_CONTROL_BYTES;
+    if (this.logSubscriptions === 0) return bytes < MAX_CONTROL_BYTES;
+    return pendingBytes <= MAX_CONTROL_BYTES || this.#pipeline.hasRoomInPause;
   }
 
   /** @internal Whether something that it has sent is postponed: what comes after that must be, too. */
@@ -267,7 +270,19 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     // Slabs that are held could keep the pause from ending.
     const bytes = cloneBytes(slab.arena.bytes.subarray(start, end));
     this.#postponed.push(() => this.#pipeline.receiveCopy(this, bytes));
+    // Of the others, each has sent little.
+    if (this.logSubscriptions > 0) {
+      this.#postponedBytes += bytes.length;
+      this.#pipeline.postponedBytes += bytes.length;
+    }
     this.setPaused(PAUSE.SERVER, true);
+  }
+
+  /** @returns what was postponed, which the caller has to do */
+  #takePostponed(): (() => void)[] {
+    this.#pipeline.postponedBytes -= this.#postponedBytes;
+    this.#postponedBytes = 0;
+    return this.#postponed.splice(0);
   }
 
   /** Runs an action once everything received before is settled. */
@@ -364,9 +379,15 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
    * may have sent control messages.
    */
   get isReplaceable(): boolean {
-    const messages = this.isOpen ? this.#sequence : this.#sequence - this.controlReceived;
+    if (!this.isOpen && !this.isGone) return false;
+    const messages = this.isGone ? this.#sequence - this.controlReceived : this.#sequence;
     const isUnheard = messages === 0 && this.messagesRejected === 0 && this.lane.pendingBytes === 0;
     return this.isPausedByBroker && isUnheard;
+  }
+
+  /** @internal Whether nothing can be written to the peer any more. */
+  get isGone(): boolean {
+    return this.#isWriteClosed;
   }
 
   /** @internal Total time of such pauses so far, in ms. */
@@ -451,7 +472,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     if (this.isPausedByBroker !== wasPausedByBroker) this.#measurePause(wasPausedByBroker);
     if (before === 0 && this.#pauses !== 0) this.#socket.pause();
     // It may lead to the next pause.
-    if (reason === PAUSE.SERVER && !isPaused) for (const proceed of this.#postponed.splice(0)) proceed();
+    if (reason === PAUSE.SERVER && !isPaused) for (const proceed of this.#takePostponed()) proceed();
     if (before !== 0 && this.#pauses === 0) this.#socket.resume();
   }
 
@@ -463,6 +484,13 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
       this.#shiftClocks(now - this.#pausedAt, now);
     }
     this.#pausedAt = now;
+  }
+
+  /** The peer has read something: while it is not read from since it has not read everything, it is not silent. */
+  #onProgress(): void {
+    if ((this.#pauses & PAUSE.UNREAD) === 0) return;
+    this.#lastActivityAt = performance.now();
+    this.#partialSince = this.#lastActivityAt;
   }
 
   #shiftClocks(delay: number, now: number): void {
@@ -551,7 +579,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /** Closes immediately. Queued messages are dropped and counted. */
   destroy(reason = 'destroyed'): void {
     this.#closeReason ??= reason;
-    this.#postponed = [];
+    this.#takePostponed();
     this.#socket.destroy();
   }
 
@@ -562,7 +590,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.#closeReason ??= reason;
     this.setState('disconnecting');
     this.setPaused(PAUSE.CLOSING, true);
-    this.#postponed = [];
+    this.#takePostponed();
     this.#leave();
     this.flush();
     this.#startGrace(grace);
@@ -698,7 +726,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   readonly #onClose = (hadError: boolean): void => {
     this.#buffer.scanDeferred();
     this.#buffer.close();
-    this.#postponed = [];
+    this.#takePostponed();
     clearInterval(this.#graceTimer);
     this.#leave(this.#unwritten);
     this.#countDropped(this.outbox.close(), 'closed');

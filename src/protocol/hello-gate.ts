@@ -16,6 +16,8 @@ export interface HelloGateSettings {
   readonly framing: Framing;
   /** The byte that ends a message. */
   readonly delimiter: number;
+  /** Whether messages of unknown types are forwarded. */
+  readonly forwardsUnknownTypes: boolean;
 }
 
 export interface HelloGateEvents {
@@ -23,6 +25,15 @@ export interface HelloGateEvents {
   onHello(type: MessageType): void;
   /** The peer has sent something else: a message of this type, if it is a known one. */
   onUnauthorized(connection: Peer, messageType: string | undefined): void;
+}
+
+/** The beginning of a message whose first key is its type. */
+const TYPE_FIRST = /^\{\s{0,16}"type"\s{0,16}:\s{0,16}"([^"\\]{1,256})"/;
+const TYPE_FIRST_BYTES = 1100;
+
+function beginningOf(message: Buffer): { readonly type: string | undefined } | undefined {
+  const match = TYPE_FIRST.exec(message.toString('utf8', 0, TYPE_FIRST_BYTES));
+  return match === null ? undefined : { type: match[1] };
 }
 
 /** @typeParam P the type of connections */
@@ -72,7 +83,10 @@ export class HelloGate<P extends Peer> {
     return connection.isOpen ? next : end;
   }
 
-  /** The end of the first messages of a range that have these directions and at most 64 KB. */
+  /**
+   * The end of the first messages of a range that have these directions, or that are JSON objects without a known type, which
+   * are rejected. Of a message of more than 64 KB, only the beginning is read: the type must be its first key.
+   */
   endOf(directions: ReadonlySet<MessageDirection>, { slab, start, end }: FrameRange): number {
     const { framing, delimiter } = this.#settings;
     const { bytes } = slab.arena;
@@ -80,13 +94,21 @@ export class HelloGate<P extends Peer> {
     let from = messageStart(bytes, start, end);
     for (const next of [...messageEnds(bytes, from, end, framing, delimiter), end]) {
       if (from === end) return end;
-      const type = this.#parseObject(this.#messageIn(bytes, from, next))?.type;
-      const direction = typeof type === 'string' ? this.#validator.registry.get(type)?.direction : undefined;
-      if (direction === undefined || !directions.has(direction)) return found;
+      // Only blanks.
+      if (next <= from) continue;
+      if (!this.#passes(directions, this.#messageIn(bytes, from, next))) return found;
       found = next;
       from = messageStart(bytes, next, end);
     }
     return end;
+  }
+
+  #passes(directions: ReadonlySet<MessageDirection>, message: Buffer): boolean {
+    const object = message.length > MAX_CONTROL_BYTES ? beginningOf(message) : this.#parseObject(message);
+    if (object === undefined) return false;
+    const { type } = object;
+    const direction = typeof type === 'string' ? this.#validator.registry.get(type)?.direction : undefined;
+    return direction === undefined ? !this.#settings.forwardsUnknownTypes : directions.has(direction);
   }
 
   /** The message at `from`, without its delimiter. */

@@ -193,8 +193,8 @@ export class ProtocolHandler<P extends Peer> {
       this.#rejections.count(connection, code, count);
       this.#rejectedLater += count;
     });
-    const { framing, delimiter } = settings;
-    this.#helloGate = new HelloGate({ framing, delimiter }, validator, this.#control, {
+    const { framing, delimiter, forwardsUnknownTypes = false } = settings;
+    this.#helloGate = new HelloGate({ framing, delimiter, forwardsUnknownTypes }, validator, this.#control, {
       onHello: ({ index }) => {
         this.#accepted[index] = (this.#accepted[index] ?? 0) + 1;
       },
@@ -291,7 +291,7 @@ export class ProtocolHandler<P extends Peer> {
     connection.line += verdict.lines(index);
     this.#recordDrift(connection, verdict, index);
     // After the messages, since a hello among them may have set the role. Reports of other roles are ignored.
-    if (!this.#access.isAllowed(connection, 'publish')) return;
+    if (!this.#access.isAllowed(connection, 'publish')) return true;
     const activeJobs = verdict.activeJobs(index);
     if (activeJobs !== undefined) {
       connection.workload = activeJobs;
@@ -327,7 +327,7 @@ export class ProtocolHandler<P extends Peer> {
     return this.#helloGate.authenticate(connection, range);
   }
 
-  /** @internal The end of the first messages of a range that have these directions and at most 64 KB. */
+  /** @internal The end of the first messages of a range that have these directions or are rejected. */
   endOf(directions: ReadonlySet<MessageDirection>, range: FrameRange): number {
     return this.#helloGate.endOf(directions, range);
   }

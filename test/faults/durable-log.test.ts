@@ -457,10 +457,17 @@ test('a reader of the log is read while others are not, until it publishes messa
   reader.say('job_cancel', { job_id: 'job-unknown' });
   await reader.settled();
   expect(reader.errors).toEqual(['NO_RECIPIENT']);
+  // Nor are long ones, what is rejected, and blanks between messages.
+  const long = line({ ...VALID.job_cancel, note: 'x'.repeat(100_000) });
+  const { pongs } = reader;
+  reader.write(`${PING.trim()}\r\n${PING.trim()} \n\n${line({ type: 'unknown' })}${long}${PING}`);
+  await until(() => reader.pongs === pongs + 3);
+  expect(reader.errors).toEqual(['NO_RECIPIENT', 'UNKNOWN_TYPE', 'NO_RECIPIENT']);
+  const { messagesReceived } = connection?.statistics ?? expect.unreachable();
   const count = 20_000;
   reader.write(numberedBlock(1, 0, count));
   await until(() => connection?.isPaused === true);
-  expect(connection?.statistics.messagesReceived).toBe(1);
+  expect(connection?.statistics.messagesReceived).toBe(messagesReceived);
   slow.socket.resume();
   await reader.settled();
   await slow.settled();

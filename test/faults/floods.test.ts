@@ -52,6 +52,28 @@ describe('connections', () => {
     await until(() => manager.getConnectionPool().size === 3);
   });
 
+  test('that are being closed while nothing is read get what is queued, and make no room before that', async () => {
+    const { manager, connect } = await startPlainBroker({ maxConnections: 3, maxPendingBytes: '1M' });
+    const slow = await (await connect()).subscribe({ overflow: 'block', types: ['heartbeat'] });
+    const closing = await (await connect()).subscribe({ types: ['job_progress'] });
+    for (const { socket } of [slow, closing]) socket.pause();
+    const crawler = await connect();
+    crawler.write(line({ ...VALID.job_progress, note: 'x'.repeat(600_000) }));
+    await crawler.settled();
+    while (!manager.getMetrics().flow.isPaused) {
+      crawler.write(line({ ...VALID.heartbeat, note: 'x'.repeat(20_000) }));
+      await until(() => !crawler.socket.writableNeedDrain || manager.getMetrics().flow.isPaused);
+    }
+    void manager.getConnectionPool().all()[1]?.disconnect();
+    const late = await connect();
+    await late.closed;
+    expect(late.errors).toEqual(['MAX_CONNECTIONS']);
+    closing.socket.resume();
+    await closing.next('job_progress');
+    slow.socket.resume();
+    await slow.settled();
+  });
+
   test('that come and go leave nothing behind', async () => {
     const { manager, socketPath } = await startPlainBroker();
     let accepted = 0;

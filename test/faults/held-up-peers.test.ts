@@ -64,6 +64,14 @@ test('no time passes for peers while the broker does not read, and none is forgo
     // It could read its replies.
     expect(await pause(PAUSE.UNREAD)).toBe(0);
   }
+  // It reads its replies, though slowly.
+  connection.setPaused(PAUSE.UNREAD, true);
+  const [before = 0] = clocks();
+  connection.reply(Buffer.from(line(VALID.job_cancel)));
+  connection.flush();
+  await peer.next('job_cancel');
+  await until(() => connection.lastActivityAt > before);
+  expect(connection.partialSince).toBe(connection.lastActivityAt);
 });
 
 test('few bytes for a peer, among very many for others, do not wait until there are more', async () => {

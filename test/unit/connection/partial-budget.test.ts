@@ -9,6 +9,7 @@ const LONG = 100_000;
 /** The part of a connection that the budget uses. */
 class FakeConnection {
   isPausedByBroker = false;
+  isPrivileged = false;
   readonly log: string[] = [];
 
   setPaused(reason: number, isPaused: boolean): void {
@@ -23,7 +24,12 @@ function createBudget() {
   onTestFinished(() => void vi.useRealTimers());
   const [a, b] = [new FakeConnection(), new FakeConnection()];
   const overdue: unknown[] = [];
-  const budget = new PartialBudget(LONG, LONG, (connection) => overdue.push(connection));
+  const budget = new PartialBudget(
+    LONG,
+    LONG,
+    (connection) => [a, b].some((fake) => fake.isPrivileged && Object.is(fake, connection)),
+    (connection) => overdue.push(connection),
+  );
   const update = (connection: FakeConnection, bytes: number) =>
     budget.update(connection as unknown as SocketConnection, bytes);
   return { a, b, budget, update, overdue };
@@ -83,6 +89,35 @@ test('who is paused by the broker does not lose its slot meanwhile', () => {
   expect(overdue).toEqual([]);
   vi.advanceTimersByTime(400);
   expect(overdue).toContain(a);
+});
+
+test('who is read although others are not gets a slot, also if that begins while it waits; then one at a time', () => {
+  const { a, b, budget, update, overdue } = createBudget();
+  const other = new FakeConnection();
+  update(a, LONG);
+  a.isPausedByBroker = true;
+  update(other, LONG);
+  update(b, LONG);
+  expect(b.log).toEqual(['pause']);
+  b.isPrivileged = true;
+  vi.advanceTimersByTime(1000);
+  expect(b.log).toEqual(['pause', 'resume']);
+  expect(budget.statistics.waiting).toBe(1);
+  // Its slot is no one else's.
+  update(b, 0);
+  expect(other.log).toEqual(['pause']);
+  update(b, LONG);
+  expect(b.log).toEqual(['pause', 'resume']);
+  vi.advanceTimersByTime(3000);
+  expect(overdue).toContain(b);
+  expect(overdue).not.toContain(a);
+  update(a, 0);
+  expect(other.log).toEqual(['pause']);
+  update(b, 0);
+  expect(other.log).toEqual(['pause', 'resume']);
+  update(other, 0);
+  vi.advanceTimersByTime(1000);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test('who is paused again and again loses its slot once it was read for about 2 s', () => {
