@@ -2,11 +2,20 @@
 
 import { Argument } from 'commander';
 import type { CommandDefinition } from '../common/command-definition.js';
-import { addConnectOptions, addTlsOptions, TOKEN_NOTE } from '../common/flags.js';
+import { addConnectOptions, addTlsOptions, requireFlagsOf, TOKEN_NOTE } from '../common/flags.js';
 import { exitWithoutTerminal } from '../common/output.js';
 import type { DeadFlags } from '../dead/dead-actions.js';
 
 const ACTIONS = ['ls', 'show', 'retry', 'drop'] as const;
+type Action = (typeof ACTIONS)[number];
+
+const CONNECT_FLAGS = ['socket', 'host', 'port', 'role', 'tls', 'tlsCa', 'tlsCert', 'tlsKey'] as const;
+const FLAGS: Readonly<Record<Action, readonly (keyof DeadFlags)[]>> = {
+  ls: ['group', 'reason', 'json'],
+  show: ['all', 'group', 'reason', 'json'],
+  retry: ['all', 'group', 'reason', ...CONNECT_FLAGS],
+  drop: ['all', 'group', 'reason'],
+};
 
 export const definition: CommandDefinition = {
   description: 'list, show, resend or drop dead letters: messages that could not be handled',
@@ -43,11 +52,12 @@ export const definition: CommandDefinition = {
 };
 
 async function dead(
-  action: (typeof ACTIONS)[number],
+  action: Action,
   folder: string,
   ids: readonly string[],
   flags: DeadFlags,
 ): Promise<void> {
+  requireFlagsOf(action, flags, FLAGS[action]);
   const actions = await import('../dead/dead-actions.js');
   exitWithoutTerminal(await actions[action](folder, ids, flags));
 }

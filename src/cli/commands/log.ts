@@ -2,11 +2,20 @@
 
 import { Argument } from 'commander';
 import type { CommandDefinition } from '../common/command-definition.js';
-import { collect } from '../common/flags.js';
+import { collect, requireFlagsOf } from '../common/flags.js';
 import { exitWithoutTerminal } from '../common/output.js';
 import type { LogFlags } from '../log/log-actions.js';
 
 const ACTIONS = ['ls', 'cat', 'verify', 'truncate', 'forget'] as const;
+type Action = (typeof ACTIONS)[number];
+
+const FLAGS: Readonly<Record<Action, readonly (keyof LogFlags)[]>> = {
+  ls: ['json'],
+  cat: ['from', 'to', 'types', 'job', 'crawler', 'meta'],
+  verify: ['json'],
+  truncate: ['to'],
+  forget: ['cursor'],
+};
 
 export const definition: CommandDefinition = {
   description: 'show, print, check or shorten the durable log in a folder; exit 1 if it is damaged',
@@ -39,7 +48,8 @@ export const definition: CommandDefinition = {
   ],
 };
 
-async function log(action: (typeof ACTIONS)[number], folder: string, flags: LogFlags): Promise<void> {
+async function log(action: Action, folder: string, flags: LogFlags): Promise<void> {
+  requireFlagsOf(action, flags, FLAGS[action]);
   const actions = await import('../log/log-actions.js');
   exitWithoutTerminal(await actions[action](folder, flags));
 }

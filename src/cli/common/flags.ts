@@ -74,6 +74,18 @@ export function collect(value: string, values: string[] = []): string[] {
   return [...values, value];
 }
 
+/**
+ * Checks that a command was only given flags that its action has: others would have no effect, without a word.
+ * @param known names of flags, such as `tlsCa`
+ * @throws InvalidArgumentError
+ */
+export function requireFlagsOf(action: string, flags: object, known: readonly string[]): void {
+  const other = Object.keys(flags).find((name) => !known.includes(name));
+  if (other === undefined) return;
+  const flag = other.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new InvalidArgumentError(`--${flag}: has no effect with ${action}`);
+}
+
 /** The names in a comma-separated list; `undefined` if there are none. */
 export function typeList(text: string | undefined): string[] | undefined {
   const types = text

@@ -33,7 +33,7 @@ type Matches = (letter: StoredDeadLetter) => boolean;
 
 /** Rows of the list that are aligned together. */
 const PAGE = 1000;
-/** Confirmed messages are dropped after so many of them, and at the latest with the next one after so many ms. */
+/** Confirmed messages are dropped after this number of them, or with the next one after this time, in ms. */
 const [DROP_COUNT, DROP_INTERVAL] = [100, 1000];
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** How long the broker may still take to connect or to confirm a message after a signal, in ms. */

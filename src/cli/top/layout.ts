@@ -19,7 +19,7 @@ const SPACIOUS = 16;
 /** The table header, the range, and the keys; then two empty lines, and the sort keys. */
 const FIXED_LINES = 3;
 const SPACIOUS_LINES = 3;
-/** The summary is cut to leave room for so many rows, but not below one line. */
+/** The summary is cut to leave room for this many rows, but never to less than one line. */
 const MIN_ROWS = 4;
 
 /** @param summaryLines number of lines that the summary has */

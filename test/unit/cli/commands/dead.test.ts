@@ -169,6 +169,9 @@ describe('sluice dead', () => {
     [['drop', '1', '--all'], 64, 'needs either IDs'],
     [['drop', 'x'], 64, 'an ID is a number'],
     [['ls', '1'], 64, 'ls: takes no IDs'],
+    [['ls', '--all'], 64, '--all: has no effect with ls'],
+    [['drop', '--all', '--json'], 64, '--json: has no effect with drop'],
+    [['show', '1', '--tls-ca', 'x'], 64, '--tls-ca: has no effect with show'],
     [['ls'], 78, 'LOG_UNUSABLE'],
   ] as const)('%s: says what is wrong', async ([action, ...rest], exitCode, text) => {
     const { code, stderr } = await run(['dead', action, join(temporaryFolder(), 'none'), ...rest]);

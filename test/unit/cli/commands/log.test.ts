@@ -163,6 +163,11 @@ describe('sluice log', () => {
       code: 64,
       stderr: 'error: --to: truncate needs a position\n(add --help for usage)\n',
     });
+    // A flag without effect could remove more than was meant.
+    expect(await run(['log', 'truncate', log, '--to', '1', '--from', '1'])).toMatchObject({
+      code: 64,
+      stderr: 'error: --from: has no effect with truncate\n(add --help for usage)\n',
+    });
   });
 
   test('a folder that is no log is an error of all actions', async () => {
