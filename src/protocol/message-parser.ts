@@ -2,6 +2,7 @@
 // message to a sink. Used in the workers on a batch's ranges, and on its own for any stream.
 
 import { isUtf8 } from 'node:buffer';
+import { requireKnownOptions } from '../known-options.js';
 import { type JobKey, type JobSeed, jobKey, NO_JOB, NO_SEED } from '../messages/job-key.js';
 import type { Matches } from '../pattern/matches.js';
 import type { PatternSet } from '../pattern/pattern-set.js';
@@ -34,6 +35,15 @@ export interface ParserOptions {
   /** @internal Seed of job keys; must be the seed of the patterns. */
   jobSeed?: JobSeed;
 }
+
+const OPTIONS: Readonly<Record<keyof ParserOptions, true>> = {
+  validator: true,
+  framing: true,
+  delimiter: true,
+  patterns: true,
+  verify: true,
+  jobSeed: true,
+};
 
 export interface ParsedMessage {
   readonly ok: true;
@@ -78,7 +88,9 @@ export class MessageParser {
   /** Cached end of that line. */
   #lineEnd = -1;
 
+  /** @throws SluiceError `INVALID_OPTION` if there is no such option */
   constructor(options: ParserOptions = {}) {
+    requireKnownOptions(options, OPTIONS);
     this.validator = options.validator ?? new MessageValidator();
     this.#framing = options.framing ?? 'auto';
     this.#delimiter = options.delimiter ?? NEWLINE;

@@ -3,6 +3,7 @@
 
 import { isUtf8 } from 'node:buffer';
 import type { WireErrorCode } from '../errors.js';
+import { requireKnownOptions } from '../known-options.js';
 import type { Issue } from '../messages/issues.js';
 import { boundedIssue, fromZodIssues, MAX_ISSUES } from '../messages/issues.js';
 import { MessageRegistry, type MessageType } from '../messages/message-registry.js';
@@ -26,6 +27,15 @@ export interface ValidatorOptions {
   /** Wall clock in ms since 1970, used only for the age rules. Default: `Date.now`. */
   now?: () => number;
 }
+
+const OPTIONS: Readonly<Record<keyof ValidatorOptions, true>> = {
+  registry: true,
+  maxMessageSize: true,
+  maxDepth: true,
+  maxMessageAge: true,
+  maxClockSkew: true,
+  now: true,
+};
 
 export interface Acceptance {
   readonly ok: true;
@@ -74,7 +84,9 @@ export class MessageValidator {
   readonly #rejected = new Map<WireErrorCode, number>();
   readonly #acceptances: readonly Acceptance[];
 
+  /** @throws SluiceError `INVALID_OPTION` if there is no such option */
   constructor(options: ValidatorOptions = {}) {
+    requireKnownOptions(options, OPTIONS);
     this.registry = options.registry ?? MessageRegistry.builtin();
     this.maxMessageSize = options.maxMessageSize ?? 1024 * 1024;
     this.maxDepth = options.maxDepth ?? MAX_DEPTH;

@@ -23,6 +23,11 @@ function parse(text: string | Buffer, options: ParserOptions = {}): string[] {
 const beat = JSON.stringify(VALID.heartbeat);
 const request = JSON.stringify(VALID.job_request);
 
+test('a misspelt option is an error', () => {
+  const options: object = { delimeter: 10 };
+  expect(() => new MessageParser(options)).toThrow('delimeter: unknown option; did you mean delimiter?');
+});
+
 describe('framing', () => {
   test.each([
     ['lines', `${beat}\n${request}\n`],

@@ -217,6 +217,13 @@ describe('age', () => {
   });
 });
 
+test('a misspelt option is an error', () => {
+  const options: object = { maxMesageSize: 10 };
+  expect(() => new MessageValidator(options)).toThrow(
+    'maxMesageSize: unknown option; did you mean maxMessageSize?',
+  );
+});
+
 describe('limits and statistics', () => {
   test('bytes longer than maxMessageSize are rejected', () => {
     const bytes = Buffer.from(JSON.stringify(VALID.heartbeat));
