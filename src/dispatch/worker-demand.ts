@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 
 /** How long messages must wait for workers before another one starts, in ms. */
 const DEMAND_DELAY = 100;
-/** The share of another worker's core that this thread may use: so much of a core is gained. */
+/** The share of another worker's core that this thread may use: that worker gains at least the rest. */
 const SHARED_CORE = 0.5;
 /** Bun and Deno do not measure the utilization of the event loop: there, this thread counts as idle. */
 const IS_MEASURED = typeof performance.eventLoopUtilization === 'function';

@@ -1,4 +1,4 @@
-// Live tails for operators: forwarded messages as they come, a sample of at most so many per second, each with anything
+// Live tails for operators: forwarded messages as they come, at most a given number per second, with everything
 // masked that looks like a secret.
 
 import type { FrameRun } from '../delivery/frame-run.js';

@@ -122,7 +122,7 @@ export class JobTable {
       entries[at] = NONE;
       missing++;
     }
-    // So many will be replaced.
+    // The oldest entries will be replaced.
     let entry = this.oldest;
     for (let left = missing + this.#size - this.#capacity; left > 0 && entry !== NONE; left--) {
       this.#prepared ^= this.#number(
@@ -239,7 +239,7 @@ export class JobTable {
     this.#recordLink(entry);
   }
 
-  /** Number of links since an entry was put into its place: so many entries, or fewer, are newer. */
+  /** Number of links since an entry was put into its place: at most this many entries are newer. */
   #linksSince(entry: number): number {
     return (this.#links - this.#field(entry, ENTRY.LINKED)) >>> 0;
   }
