@@ -70,7 +70,8 @@ test('no time passes for peers while the broker does not read, and none is forgo
   connection.reply(Buffer.from(line(VALID.job_cancel)));
   connection.flush();
   await peer.next('job_cancel');
-  await until(() => connection.lastActivityAt > before);
+  await until(() => connection.outbox.pendingBytes === 0);
+  expect(connection.lastActivityAt).toBeGreaterThan(before);
   expect(connection.partialSince).toBe(connection.lastActivityAt);
 });
 
