@@ -46,6 +46,11 @@ export interface LogStoreOptions {
   readonly now?: () => number;
   /** Called before a segment is created, and at each check. Throws if another process may write this log. */
   readonly verifyLock?: () => Promise<void>;
+  /**
+   * Whether files are also checked after each sync: what was written to a removed one is never confirmed, but written again.
+   * Default: false.
+   */
+  readonly checksSyncs?: boolean;
   /** Called when the disk has failed. The log continues in another segment, as soon as it can. */
   readonly onError?: (error: unknown) => void;
   /** Called whenever more messages are durable, after their content was released. */
@@ -135,6 +140,7 @@ export class LogStore {
       delimiter: 0x0a,
       now: Date.now,
       verifyLock: async () => {},
+      checksSyncs: false,
       onError: () => {},
       onDurable: () => {},
       ...options,
@@ -390,6 +396,8 @@ export class LogStore {
 
   /** @throws SluiceError `LOG_IN_USE`; `LOG_UNAVAILABLE` if what is written would be in a file that is not there any more */
   async #checkFiles(): Promise<void> {
+    // Nothing else is done until it succeeds.
+    this.#isCheckDue = true;
     await this.#options.verifyLock();
     const { active } = this.#segments;
     if (active !== undefined && !(await active.isInPlace())) {
@@ -416,6 +424,7 @@ export class LogStore {
     await this.#segments.active?.sync();
     this.#syncs++;
     this.#syncTime += performance.now() - startedAt;
+    if (this.#options.checksSyncs) await this.#checkFiles();
     this.#confirm(written);
   }
 
