@@ -101,22 +101,38 @@ export class DeadLetters {
 
   /**
    * @param folder of the durable log
+   * @param verifyLock throws if another process may write the durable log, which reports that itself
    * @param now monotonic clock in ms. Default: `performance.now`.
    * @throws LogFormatError, or an error of the system
    */
   static async open(
     folder: string,
     { maxBytes, keepsContent, onError }: DeadLettersOptions,
+    verifyLock: () => Promise<void>,
     now: () => number = () => performance.now(),
   ): Promise<DeadLetters> {
-    const disk = await FolderDisk.create(join(folder, FOLDER));
+    const path = join(folder, FOLDER);
+    const disk = await FolderDisk.create(path);
+    let lockError: unknown;
     const store = await LogStore.open(disk, {
       maxBytes,
       segmentBytes: Math.floor(maxBytes / MIN_SEGMENTS),
       maxAge: MAX_AGE,
       delimiter: DELIMITER,
       types: ['dead_letter'],
-      onError,
+      verifyLock: async () => {
+        await verifyLock().catch((error: unknown) => {
+          lockError = error;
+          throw error;
+        });
+        // Somebody may have removed it to get rid of them.
+        await FolderDisk.create(path);
+      },
+      // Once it is stored here, a message is removed from its work group.
+      checksSyncs: true,
+      onError: (error) => {
+        if (error !== lockError) onError(error);
+      },
     });
     return new DeadLetters(store, keepsContent, now);
   }
@@ -170,6 +186,11 @@ export class DeadLetters {
 
   removeExpired(): void {
     this.#store.removeExpired();
+  }
+
+  /** Checks that the files are still there, and that no other process may write them. */
+  check(): void {
+    this.#store.check();
   }
 
   async close(timeout: number): Promise<void> {

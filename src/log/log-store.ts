@@ -46,6 +46,11 @@ export interface LogStoreOptions {
   readonly now?: () => number;
   /** Called before a segment is created, and at each check. Throws if another process may write this log. */
   readonly verifyLock?: () => Promise<void>;
+  /**
+   * Whether files are also checked after each sync: what was written to a removed one is never confirmed, but written again.
+   * Default: false.
+   */
+  readonly checksSyncs?: boolean;
   /** Called when the disk has failed. The log continues in another segment, as soon as it can. */
   readonly onError?: (error: unknown) => void;
   /** Called whenever more messages are durable, after their content was released. */
@@ -104,8 +109,8 @@ export class LogStore {
   #unwrittenBytes = 0;
   #isRetentionDue = false;
   #isCheckDue = false;
-  /** Whether offsets were skipped that no segment shows yet. */
-  #hasSkipped: boolean;
+  /** A segment that begins at this offset, or later, has to show that those before it are used; `undefined` if one does. */
+  #skippedTo: number | undefined;
   #syncs = 0;
   #syncTime = 0;
   #failures = 0;
@@ -135,6 +140,7 @@ export class LogStore {
       delimiter: 0x0a,
       now: Date.now,
       verifyLock: async () => {},
+      checksSyncs: false,
       onError: () => {},
       onDurable: () => {},
       ...options,
@@ -143,7 +149,7 @@ export class LogStore {
     this.jobSeed = identity?.jobSeed ?? options.jobSeed ?? [random32(), random32()];
     this.#segments = new RetainedSegments(disk, segments, spares, { ...this.#options, end: () => this.#end });
     this.#empty = empty;
-    this.#hasSkipped = hasSkipped;
+    this.#skippedTo = hasSkipped ? end : undefined;
     for (const [session, count] of sessions) this.#sessions.set(session, count);
     this.#end = end;
     this.#durable = end;
@@ -164,8 +170,6 @@ export class LogStore {
   async ensureSegment(): Promise<void> {
     if (this.#empty !== undefined || this.#segments.list().length > 0) return;
     this.#segments.active = await this.#createSegment(this.#end).catch(() => undefined);
-    // It shows them.
-    if (this.#segments.active !== undefined) this.#hasSkipped = false;
   }
 
   /** Offset of the oldest message. */
@@ -263,8 +267,8 @@ export class LogStore {
     if (offset <= this.#end) return;
     this.#end = offset;
     if (this.#pending.length === 0) this.#durable = offset;
-    this.#hasSkipped = true;
-    this.removeExpired();
+    this.#skippedTo = offset;
+    this.#drain();
   }
 
   /** Makes all messages before an offset durable without delay, since somebody waits for it. */
@@ -321,8 +325,14 @@ export class LogStore {
       this.#goal > this.#durable ||
       this.#unwrittenBytes >= this.#options.groupBytes ||
       this.#isRetentionDue ||
-      this.#isCheckDue
+      this.#isCheckDue ||
+      this.#mustShowSkipped
     );
+  }
+
+  /** Whether a segment is needed to show which offsets are used. Not while messages wait: it would begin with the first one. */
+  get #mustShowSkipped(): boolean {
+    return this.#skippedTo !== undefined && this.#pending.length === 0;
   }
 
   /** Messages before this offset have to become durable now. */
@@ -377,7 +387,7 @@ export class LogStore {
     if (this.#round <= this.#durable) this.#round = this.#goal;
     if (this.#round <= this.#durable) {
       if (this.#unwrittenBytes >= this.#options.groupBytes) await this.#writeGroup();
-      else if (this.#isRetentionDue) await this.#removeOld();
+      else if (this.#isRetentionDue || this.#mustShowSkipped) await this.#removeOld();
       return;
     }
     if (this.#writtenEnd < this.#round && this.#unsyncedBytes < MAX_UNSYNCED) return this.#writeGroup();
@@ -386,12 +396,13 @@ export class LogStore {
 
   /** @throws SluiceError `LOG_IN_USE`; `LOG_UNAVAILABLE` if what is written would be in a file that is not there any more */
   async #checkFiles(): Promise<void> {
+    // Nothing else is done until it succeeds.
+    this.#isCheckDue = true;
     await this.#options.verifyLock();
     const { active } = this.#segments;
     if (active !== undefined && !(await active.isInPlace())) {
       // A new one shows the offsets of those that are lost.
-      this.#hasSkipped = true;
-      this.#isRetentionDue = true;
+      this.#skippedTo = Math.max(this.#skippedTo ?? 0, this.#durable);
       throw new SluiceError('LOG_UNAVAILABLE', `${active.name} was removed or replaced`);
     }
     this.#isCheckDue = false;
@@ -413,6 +424,7 @@ export class LogStore {
     await this.#segments.active?.sync();
     this.#syncs++;
     this.#syncTime += performance.now() - startedAt;
+    if (this.#options.checksSyncs) await this.#checkFiles();
     this.#confirm(written);
   }
 
@@ -465,13 +477,13 @@ export class LogStore {
 
   async #removeOld(): Promise<void> {
     this.#isRetentionDue = false;
-    if (this.#segments.isActiveExpired || (this.#hasSkipped && this.#pending.length === 0)) {
-      this.#hasSkipped = false;
+    if (this.#segments.isActiveExpired || this.#mustShowSkipped) {
       // The new segment must not be durable before the old one is.
       if (this.#written > 0) await this.#sync();
-      // A new segment first: without any, the log would begin anew after a restart.
-      const next = await this.#createSegment(this.#pending[this.#written]?.first ?? this.#end);
-      await this.#segments.complete(next);
+      const first = this.#writtenEnd;
+      // A new segment first: without any, the log would begin anew after a restart. If it cannot be created, that is retried.
+      this.#skippedTo = Math.max(this.#skippedTo ?? 0, first);
+      await this.#segments.complete(await this.#createSegment(first));
     }
     await this.#segments.removeExpired();
   }
@@ -486,7 +498,10 @@ export class LogStore {
     const { epoch, jobSeed } = this;
     const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
     const opening = { types, sessions: Object.fromEntries(this.#sessions.entries()) };
-    return ActiveSegment.create(this.#disk, name, spare?.size ?? 0, header, opening);
+    const segment = await ActiveSegment.create(this.#disk, name, spare?.size ?? 0, header, opening);
+    // More may have been skipped meanwhile.
+    if (first >= (this.#skippedTo ?? 0)) this.#skippedTo = undefined;
+    return segment;
   }
 
   /**

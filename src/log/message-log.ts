@@ -188,6 +188,7 @@ export class MessageLog {
     this.#checkTimer = setInterval(() => {
       this.#checkAvailability();
       store.check();
+      deadLetters.check();
     }, CHECK_INTERVAL).unref();
   }
 
@@ -205,7 +206,8 @@ export class MessageLog {
       lock = held;
       const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
-      const deadLetters = await DeadLetters.open(folder, options.deadLetters);
+      const verifyLock = () => held.verify();
+      const deadLetters = await DeadLetters.open(folder, options.deadLetters, verifyLock);
       const store = await LogStore.open(disk, {
         mayRemove: (end, isForRoom) =>
           log === undefined || !options.keepsUnread || end <= log.#lowestKept(isForRoom),
@@ -216,7 +218,7 @@ export class MessageLog {
         syncInterval,
         delimiter,
         types: registry.types.map(({ name }) => name),
-        verifyLock: () => held.verify(),
+        verifyLock,
         onDurable: () => {
           if (log !== undefined) log.#onDurable();
         },
@@ -227,7 +229,7 @@ export class MessageLog {
       await store.ensureSegment();
       skipPassed(store, cursors, options.onCursorError);
       cursors.onSaved = () => store.notifyRemovable();
-      cursors.beforeSave = () => held.verify();
+      cursors.beforeSave = verifyLock;
       log = new MessageLog(disk, store, cursors, deadLetters, held, maxBytes, options);
       return log;
     } catch (error) {

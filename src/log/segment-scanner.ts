@@ -67,7 +67,10 @@ export class SegmentScanner {
    * @param limit position from which on the file may still change. Default: the end of the file.
    */
   async next(limit: number = Number.POSITIVE_INFINITY): Promise<ScannedRecord | undefined> {
-    const record = (await this.#read(this.#position, limit)) ?? (await this.#findNext(limit));
+    const found = (await this.#read(this.#position, limit)) ?? (await this.#findNext(limit));
+    // Without a limit, the file may be being written.
+    const mayBeWhole = found?.isAfterDamage === true && limit === Number.POSITIVE_INFINITY;
+    const record = (mayBeWhole ? await this.#readAgain(found.start) : undefined) ?? found;
     if (record === undefined) return undefined;
     this.#position = record.end;
     this.#expected = record.header.first + record.header.count;
@@ -94,6 +97,20 @@ export class SegmentScanner {
     if (body.length < header.bodyLength || !hasContent(header, index, body)) return undefined;
     const isAfterDamage = position > this.#position;
     return { start: position, end, isAfterDamage, header, index, body, slab: this.#slab };
+  }
+
+  /**
+   * Reads the record at this position again: if it was being written before, it is whole now, since one that follows it is.
+   * Reads no more than that, and keeps the window: however many records are damaged, each is read at most twice.
+   * @param end position of the record that follows
+   */
+  async #readAgain(end: number): Promise<ScannedRecord | undefined> {
+    const again = new SegmentScanner(this.#file, this.#header, undefined, this.#position);
+    again.#expected = this.#expected;
+    const record = await again.#read(this.#position, end);
+    // What follows in the window is as old as what it had of this record.
+    if (record !== undefined) this.release();
+    return record;
   }
 
   /** The next record after what is not one. */

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import {
@@ -16,13 +16,14 @@ const MiB = 1024 * KiB;
 const SECOND = 1000;
 
 /** Dead letters with a clock of their own, in ms. */
-async function open(keepsContent = false) {
+async function open(keepsContent = false, verifyLock = async () => {}) {
   const clock = { now: 0 };
-  const options = { maxBytes: 64 * MiB, keepsContent, onError: () => {} };
+  const errors: unknown[] = [];
+  const options = { maxBytes: 64 * MiB, keepsContent, onError: (error: unknown) => void errors.push(error) };
   const folder = temporaryFolder();
-  const letters = await DeadLetters.open(folder, options, () => clock.now);
+  const letters = await DeadLetters.open(folder, options, verifyLock, () => clock.now);
   onTestFinished(() => letters.close(5000));
-  return { clock, letters, folder };
+  return { clock, letters, folder, errors };
 }
 
 /** IDs of those that are listed. */
@@ -81,4 +82,39 @@ test('if the file of those that were dropped is damaged, all are listed, and can
   }
   await dropDeadLetters(folder, [1]);
   expect(await listedIn(folder)).toEqual([0]);
+});
+
+test.each([
+  ['its files', (path: string) => readdirSync(path).forEach((name) => void rmSync(join(path, name)))],
+  ['it', (path: string) => rmSync(path, { recursive: true })],
+])('after somebody has emptied the folder (removed %s), the next ones are listed', async (_, remove) => {
+  const { letters, folder, errors } = await open();
+  const path = join(folder, 'dead-letters');
+  remove(path);
+  await letters.add(letterOf(100));
+  expect(await listedIn(folder)).toEqual([0]);
+  remove(path);
+  await letters.add(letterOf(100));
+  expect(await listedIn(folder)).toEqual([1]);
+  expect(errors).toMatchObject([{ code: 'LOG_UNAVAILABLE' }]);
+});
+
+test('none is confirmed without the lock of the durable log, which reports that itself', async () => {
+  let isLost = false;
+  let attempts = 0;
+  const { letters, errors } = await open(false, async () => {
+    if (!isLost) return;
+    attempts++;
+    throw new Error('simulated');
+  });
+  await letters.add(letterOf(100));
+  isLost = true;
+  let isStored = false;
+  const added = letters.add(letterOf(100)).then(() => {
+    isStored = true;
+  });
+  await until(() => attempts > 2);
+  expect([isStored, errors]).toEqual([false, []]);
+  isLost = false;
+  await added;
 });

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createHead, encodeRecordHeader, RECORD_HEADER, SEGMENT_HEADER } from '#src/log/format.js';
+import { isGap, type LogGap, readLog } from '#src/log/log-reader.js';
 import { LogStore } from '#src/log/log-store.js';
-import { SegmentScanner } from '#src/log/segment-scanner.js';
+import { READ_SIZE, SegmentScanner } from '#src/log/segment-scanner.js';
 import { SharedFiles } from '#src/log/shared-files.js';
 import { randomNumbers } from '#src/traffic/traffic.js';
 import { logEntry } from '../../support/log-entry.js';
@@ -116,6 +117,74 @@ describe('a scanner', () => {
     expect((await scanner.next())?.header.first).toBe(0);
     expect(await scanner.next()).toBeUndefined();
     expect(read).toBeLessThan(2 * bytes.length);
+  });
+});
+
+describe('a log that another process writes', () => {
+  const messages = Array.from(
+    { length: 1201 },
+    (_, at) => `${String(at).padStart(4, '0')}-${'x'.repeat(1000)}`,
+  );
+
+  /** A log of these messages, each in a record of its own. */
+  async function write() {
+    const disk = new SimulatedDisk();
+    const log = await LogStore.open(disk);
+    for (const message of messages) log.append(logEntry([message]));
+    await log.close();
+    return disk;
+  }
+
+  /** Reads all of a log. @param onRead called with what is read of its file, and may change it */
+  async function read(disk: SimulatedDisk, onRead: (bytes: Buffer, position: number) => void) {
+    const open = disk.open.bind(disk);
+    vi.spyOn(disk, 'open').mockImplementation(async (...parameters) => {
+      const opened = await open(...parameters);
+      const readFile = opened.read.bind(opened);
+      opened.read = async (buffer, position) => {
+        const length = await readFile(buffer, position);
+        onRead(buffer.subarray(0, length), position);
+        return length;
+      };
+      return opened;
+    });
+    const found: string[] = [];
+    const gaps: LogGap[] = [];
+    for await (const part of readLog(disk)) {
+      if (isGap(part)) gaps.push(part);
+      else found.push(part.body.toString().trimEnd());
+    }
+    return { found, gaps };
+  }
+
+  test.each([
+    ['a read', READ_SIZE],
+    ['a record', 2500],
+  ])('has no gap where it was being written when it was read (up to the end of %s)', async (_, length) => {
+    const disk = await write();
+    let isFirst = true;
+    const { found, gaps } = await read(disk, (bytes, position) => {
+      if (position !== SEGMENT_HEADER || !isFirst) return;
+      isFirst = false;
+      bytes.subarray(100_000, 100_000 + length).fill(0xff);
+    });
+    expect(isFirst).toBe(false);
+    expect([gaps, found.length]).toEqual([[], messages.length]);
+    expect(found).toEqual(messages);
+  });
+
+  test('has a gap at each damaged record, and is read less than twice, however many those are', async () => {
+    const disk = await write();
+    const bytes = disk.contentOf('00000000000000000000.seg');
+    const damaged = [...messages.keys()].filter((offset) => offset % 2 === 1);
+    for (const offset of damaged) bytes[bytes.indexOf(messages[offset] ?? '') + 100] = 0;
+    let size = 0;
+    const { found, gaps } = await read(disk, ({ length }) => {
+      size += length;
+    });
+    expect(gaps).toEqual(damaged.map((offset) => ({ from: offset, to: offset + 1, reason: 'damaged' })));
+    expect(found).toEqual(messages.filter((_, offset) => offset % 2 === 0));
+    expect(size).toBeLessThan(2 * bytes.length);
   });
 });
 

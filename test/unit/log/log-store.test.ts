@@ -371,6 +371,37 @@ describe('a disk that fails', () => {
     },
   );
 
+  test('to create the segment that shows which offsets are lost: it is created later', async () => {
+    const disk = new SimulatedDisk();
+    const log = await LogStore.open(disk, OPTIONS);
+    log.append(logEntry(['0', '1']));
+    await log.whenDurable();
+    await disk.remove('00000000000000000000.seg');
+    failCalls(disk, 'open', 1, 1);
+    log.check();
+    await until(() => log.failures === 2 && log.isAvailable);
+    await log.close();
+    const again = await LogStore.open(disk.afterPowerFailure(() => 0));
+    expect([again.epoch, again.end]).toEqual([log.epoch, 2]);
+  });
+
+  test('to create a segment after messages that are too old: those stay until it is there', async () => {
+    const disk = new SimulatedDisk();
+    let time = 0;
+    const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: () => time });
+    log.append(logEntry(['0', '1']));
+    await log.whenDurable();
+    failCalls(disk, 'open', 1, 1);
+    time = 5000;
+    log.removeExpired();
+    await until(() => log.failures === 1);
+    log.removeExpired();
+    await until(() => log.first === 2);
+    await log.close();
+    const again = await LogStore.open(disk);
+    expect([again.epoch, again.end]).toEqual([log.epoch, 2]);
+  });
+
   test('since it is full: the oldest messages make room for the new ones', async () => {
     const disk = new SimulatedDisk();
     disk.capacity = 20_000;
@@ -687,6 +718,18 @@ test('offsets that are skipped are a gap, whatever waits for the disk meanwhile,
   await log.close();
   const again = await LogStore.open(disk.afterPowerFailure(() => 0));
   expect(again.end).toBe(30);
+});
+
+test('offsets that are skipped while the segment for others is created get one of their own', async () => {
+  const disk = new SimulatedDisk();
+  const log = await LogStore.open(disk, OPTIONS);
+  disk.onCall = (kind) => {
+    if (kind === 'syncFolder') log.skipTo(20);
+  };
+  log.skipTo(10);
+  await expect.poll(async () => (await disk.list()).sort().at(-1)).toBe('00000000000000000020.seg');
+  await log.close();
+  expect((await LogStore.open(disk)).end).toBe(20);
 });
 
 test('a log that is begun anew has another epoch, so that positions of the old one are no longer valid', async () => {

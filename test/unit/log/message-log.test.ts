@@ -1,4 +1,6 @@
-import { readdirSync, truncateSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { NEVER } from '#src/log/message-log.js';
@@ -60,4 +62,27 @@ test('by default, starts neither empty a log nor raise its limit, however full o
   const last = await open();
   expect(last.maxBytes).toBeLessThanOrEqual(maxBytes);
   await last.close(1000);
+});
+
+test('the folder of the dead letters is made again if it is removed', async () => {
+  const folder = join(temporaryFolder(), 'log');
+  const log = await openMessageLog({ folder });
+  onTestFinished(async () => void (await log.close(1000)));
+  rmSync(join(folder, 'dead-letters'), { recursive: true });
+  await until(() => existsSync(join(folder, 'dead-letters')));
+});
+
+test('no dead letters are written once another process has locked the log', async () => {
+  const folder = join(temporaryFolder(), 'log');
+  const log = await openMessageLog({ folder });
+  const other = createServer((socket) => socket.destroy());
+  onTestFinished(async () => {
+    await log.close(100);
+    other.close();
+  });
+  await once(other.listen(join(folder, 'other')), 'listening');
+  renameSync(join(folder, 'other'), join(folder, 'lock'));
+  void log.deadLetters.add({ at: 0, reason: 'MAX_DELIVERIES', connectionId: 'c-1', bytes: 1 });
+  await until(() => !log.isAvailable);
+  expect(readdirSync(join(folder, 'dead-letters'))).toEqual([]);
 });
