@@ -52,6 +52,7 @@ interface Written extends WrittenSegment {
   /** The senders that it contains. */
   readonly senders: Map<number, LogSender>;
   readonly checkpoints: Checkpoint[];
+  /** Latest time at which a message was received, in ms since 1970; 0 if there is none. */
   latest: number;
   /** Wall clock when its latest message was written, in ms. */
   writtenAt: number;

@@ -226,12 +226,10 @@ export class LogStore {
   /** An offset before which all messages were received before a time. @param time in ms since 1970 */
   offsetBefore(time: number): number {
     const segments = this.#segments.list();
-    // The clock may have been set back. Of segments of an earlier process, only the beginning of the next one is known.
-    const found = segments.find(({ header, written }, at) => {
+    // The clock may have been set back. Of segments of earlier versions, only the beginning of the next one is known.
+    const found = segments.find(({ header, latest }, at) => {
       const nextCreated = segments[at + 1]?.header.created ?? Number.POSITIVE_INFINITY;
-      return (
-        nextCreated >= time || (written === undefined ? nextCreated < header.created : written.latest >= time)
-      );
+      return nextCreated >= time || (latest === undefined ? nextCreated < header.created : latest >= time);
     });
     return found?.header.first ?? this.first;
   }
@@ -484,7 +482,8 @@ export class LogStore {
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
     const { delimiter, now, types } = this.#options;
     const { epoch, jobSeed } = this;
-    const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
+    const latestBefore = this.#segments.list().at(-1)?.latest;
+    const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed, latestBefore };
     const opening = { types, sessions: Object.fromEntries(this.#sessions.entries()) };
     return ActiveSegment.create(this.#disk, name, spare?.size ?? 0, header, opening);
   }

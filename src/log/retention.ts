@@ -96,7 +96,7 @@ export class RetainedSegments {
     this.active = next;
     if (active === undefined) return;
     const { name, header, size, written } = active;
-    this.#complete.push({ name, header, size, written });
+    this.#complete.push({ name, header, size, latest: written.latest, written });
     await active.close();
   }
 
@@ -108,9 +108,9 @@ export class RetainedSegments {
     const active = this.#active;
     this.active = undefined;
     if (active === undefined) return;
-    const { name, header, written } = active;
+    const { name, header, durable: size, written } = active;
     // Without messages, the next segment will have its name.
-    if (header.first < durable) this.#complete.push({ name, header, size: active.durable, written });
+    if (header.first < durable) this.#complete.push({ name, header, size, latest: written.latest, written });
     await active.close().catch(() => {});
   }
 
@@ -219,6 +219,9 @@ function readableOf(active: ActiveSegment): ReadableSegment {
     written,
     get limit() {
       return active.durable;
+    },
+    get latest() {
+      return written.latest;
     },
   };
 }

@@ -558,6 +558,21 @@ describe('after the clock was set back', () => {
     await again.close();
   });
 
+  test('by less than the span of a segment, so is it after restarts', async () => {
+    const { clock, log, open, times, write } = await openWithClock({});
+    await write(10, log);
+    clock.time -= 600;
+    await write(2, log);
+    await log.close();
+    for (let start = 0; start < 3; start++) {
+      const again = await open();
+      await write(1, again);
+      for (let time = 100; time <= 1000; time += 100)
+        expect(again.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+      await again.close();
+    }
+  });
+
   test('segments from before that are removed once they are too old', async () => {
     const { clock, log, write } = await openWithClock({ maxAge: 20_000 });
     clock.time = 1e9;
