@@ -44,6 +44,8 @@ export interface LogStoreOptions {
   readonly jobSeed?: readonly [number, number];
   /** Wall clock, in ms since 1970. Default: `Date.now`. */
   readonly now?: () => number;
+  /** Monotonic clock, in ms. Default: `performance.now`. */
+  readonly elapsed?: () => number;
   /** Called before a segment is created, and at each check. Throws if another process may write this log. */
   readonly verifyLock?: () => Promise<void>;
   /** Called when the disk has failed. The log continues in another segment, as soon as it can. */
@@ -134,6 +136,7 @@ export class LogStore {
       types: [],
       delimiter: 0x0a,
       now: Date.now,
+      elapsed: () => performance.now(),
       verifyLock: async () => {},
       onError: () => {},
       onDurable: () => {},
@@ -397,10 +400,10 @@ export class LogStore {
 
   /** Writes the next entries, up to a limit. */
   async #writeGroup(): Promise<void> {
-    const { segmentBytes, now } = this.#options;
+    const { segmentBytes, elapsed } = this.#options;
     const active = await this.#activeFor(this.#pending[this.#written] as PendingEntry);
     const from = this.#written;
-    const to = await active.write(this.#pending, from, segmentBytes, now);
+    const to = await active.write(this.#pending, from, segmentBytes, elapsed);
     for (const { entry } of this.#pending.slice(from, to)) this.#unwrittenBytes -= sizeOf(entry);
     this.#written = to;
   }
