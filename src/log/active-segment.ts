@@ -52,8 +52,9 @@ interface Written extends WrittenSegment {
   /** The senders that it contains. */
   readonly senders: Map<number, LogSender>;
   readonly checkpoints: Checkpoint[];
+  /** Latest time at which a message was received, in ms since 1970; 0 if there is none. */
   latest: number;
-  /** Wall clock when its latest message was written, in ms. */
+  /** Monotonic clock when the latest message was written, in ms; 0 if there is none. */
   writtenAt: number;
 }
 
@@ -99,7 +100,7 @@ export class ActiveSegment {
     this.#fileSize = fileSize;
     this.#position = position;
     this.#durable = position;
-    this.written = { senders: new Map(), types, checkpoints: [], latest: 0, writtenAt: header.created };
+    this.written = { senders: new Map(), types, checkpoints: [], latest: 0, writtenAt: 0 };
   }
 
   /**
@@ -161,14 +162,14 @@ export class ActiveSegment {
   /**
    * Writes entries, as many as fit into one call and into the segment, but at least one.
    * @param from index of the first one
-   * @param now wall clock, in ms
+   * @param elapsed monotonic clock, in ms
    * @returns index after the last one
    */
   async write(
     pending: readonly PendingEntry[],
     from: number,
     segmentBytes: number,
-    now: () => number,
+    elapsed: () => number,
   ): Promise<number> {
     const buffers: Buffer[] = [];
     let size = 0;
@@ -190,7 +191,7 @@ export class ActiveSegment {
     }
     await this.#file.write(buffers, this.#position);
     this.#addCheckpoint((pending[from] as PendingEntry).first);
-    this.written.writtenAt = now();
+    this.written.writtenAt = elapsed();
     this.#position += size;
     return to;
   }

@@ -2,7 +2,7 @@
 // that tests can put a simulated disk in its place.
 
 import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** An open file of a log. */
@@ -68,7 +68,17 @@ export class FolderDisk implements LogDisk {
   async open(name: string, purpose: 'read' | 'write' | 'create'): Promise<LogFile> {
     const flags = FLAGS[purpose] | constants.O_NOFOLLOW;
     const path = join(this.#path, name);
-    return new FolderFile(await open(path, flags, FILE_MODE), path);
+    const handle = await open(path, flags, FILE_MODE);
+    // The log works without it, as long as its user stays the same.
+    if (purpose === 'create' && process.geteuid?.() === 0) await this.#giveToOwner(handle).catch(() => {});
+    return new FolderFile(handle, path);
+  }
+
+  /** Gives a new file to the owner of the folder: the broker has to read what root's commands write. */
+  async #giveToOwner(handle: FileHandle): Promise<void> {
+    const [{ uid, gid }, { size, nlink }] = await Promise.all([stat(this.#path), handle.stat()]);
+    // One that was there may be a link to somebody else's.
+    if (size === 0 && nlink === 1) await handle.chown(uid, gid);
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -196,9 +206,10 @@ export async function readFile(disk: LogDisk, name: string): Promise<Buffer> {
 /** Replaces a small file as a whole: after a power failure, it is the old one or the new one. */
 export async function replaceFile(disk: LogDisk, name: string, bytes: Buffer): Promise<void> {
   const temporary = `${name.replace(/\.json$/, '')}.tmp`;
+  // One that is left of a crash may be somebody else's.
+  await disk.remove(temporary);
   const file = await disk.open(temporary, 'create');
   try {
-    await file.truncate(0);
     await file.write([bytes], 0);
     await file.sync();
   } finally {

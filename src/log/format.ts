@@ -41,6 +41,7 @@ const SEGMENT = {
   FIRST: 32,
   CREATED: 40,
   JOB_SEED: 48,
+  LATEST_BEFORE: 56,
 } as const;
 
 /** Offsets in the header of a record. */
@@ -76,6 +77,11 @@ export interface SegmentHeader {
   readonly created: number;
   /** Seed of the job keys in its records. */
   readonly jobSeed: readonly [number, number];
+  /**
+   * Latest time at which a message of the segment before it was received, in ms since 1970. `undefined`: not known, as in
+   * logs of earlier versions.
+   */
+  readonly latestBefore?: number | undefined;
 }
 
 export const RecordKind = {
@@ -147,6 +153,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Buffer {
   bytes.writeBigUInt64LE(BigInt(header.created), SEGMENT.CREATED);
   bytes.writeUInt32LE(header.jobSeed[0], SEGMENT.JOB_SEED);
   bytes.writeUInt32LE(header.jobSeed[1], SEGMENT.JOB_SEED + 4);
+  writeNumber(bytes, header.latestBefore ?? 0, SEGMENT.LATEST_BEFORE);
   bytes.writeUInt32LE(crc32(bytes.subarray(SEGMENT.ID)), SEGMENT.CHECKSUM);
   return bytes;
 }
@@ -168,6 +175,7 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | number | und
     first: Number(bytes.readBigUInt64LE(SEGMENT.FIRST)),
     created: Number(bytes.readBigUInt64LE(SEGMENT.CREATED)),
     jobSeed: [bytes.readUInt32LE(SEGMENT.JOB_SEED), bytes.readUInt32LE(SEGMENT.JOB_SEED + 4)],
+    latestBefore: readNumber(bytes, SEGMENT.LATEST_BEFORE) || undefined,
   };
 }
 

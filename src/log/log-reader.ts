@@ -21,8 +21,6 @@ export interface WrittenSegment {
   readonly senders: ReadonlyMap<number, LoggedSender>;
   /** Names of the message types, by index. */
   readonly types: readonly string[];
-  /** Latest time at which a message was received, in ms since 1970. */
-  readonly latest: number;
   /** Positions of some records, with their offsets, in order. */
   readonly checkpoints: readonly { readonly offset: number; readonly position: number }[];
 }
@@ -60,6 +58,8 @@ export interface ReadableSegment {
   readonly header: SegmentHeader;
   /** Position from which on its file may still change. */
   readonly limit: number;
+  /** Latest time at which a message was received, in ms since 1970, if it is known. */
+  readonly latest?: number | undefined;
   /** If it was written by this process. */
   readonly written?: WrittenSegment | undefined;
 }

@@ -44,6 +44,8 @@ export interface LogStoreOptions {
   readonly jobSeed?: readonly [number, number];
   /** Wall clock, in ms since 1970. Default: `Date.now`. */
   readonly now?: () => number;
+  /** Monotonic clock, in ms. Default: `performance.now`. */
+  readonly elapsed?: () => number;
   /** Called before a segment is created, and at each check. Throws if another process may write this log. */
   readonly verifyLock?: () => Promise<void>;
   /**
@@ -139,6 +141,7 @@ export class LogStore {
       types: [],
       delimiter: 0x0a,
       now: Date.now,
+      elapsed: () => performance.now(),
       verifyLock: async () => {},
       checksSyncs: false,
       onError: () => {},
@@ -230,12 +233,10 @@ export class LogStore {
   /** An offset before which all messages were received before a time. @param time in ms since 1970 */
   offsetBefore(time: number): number {
     const segments = this.#segments.list();
-    // The clock may have been set back. Of segments of an earlier process, only the beginning of the next one is known.
-    const found = segments.find(({ header, written }, at) => {
+    // The clock may have been set back. Of segments of earlier versions, only the beginning of the next one is known.
+    const found = segments.find(({ header, latest }, at) => {
       const nextCreated = segments[at + 1]?.header.created ?? Number.POSITIVE_INFINITY;
-      return (
-        nextCreated >= time || (written === undefined ? nextCreated < header.created : written.latest >= time)
-      );
+      return nextCreated >= time || (latest === undefined ? nextCreated < header.created : latest >= time);
     });
     return found?.header.first ?? this.first;
   }
@@ -410,10 +411,10 @@ export class LogStore {
 
   /** Writes the next entries, up to a limit. */
   async #writeGroup(): Promise<void> {
-    const { segmentBytes, now } = this.#options;
+    const { segmentBytes, elapsed } = this.#options;
     const active = await this.#activeFor(this.#pending[this.#written] as PendingEntry);
     const from = this.#written;
-    const to = await active.write(this.#pending, from, segmentBytes, now);
+    const to = await active.write(this.#pending, from, segmentBytes, elapsed);
     for (const { entry } of this.#pending.slice(from, to)) this.#unwrittenBytes -= sizeOf(entry);
     this.#written = to;
   }
@@ -496,7 +497,8 @@ export class LogStore {
     if (spare !== undefined) await this.#disk.rename(spare.name, name);
     const { delimiter, now, types } = this.#options;
     const { epoch, jobSeed } = this;
-    const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed };
+    const latestBefore = this.#segments.list().at(-1)?.latest;
+    const header = { id: random32(), delimiter, epoch, first, created: now(), jobSeed, latestBefore };
     const opening = { types, sessions: Object.fromEntries(this.#sessions.entries()) };
     const segment = await ActiveSegment.create(this.#disk, name, spare?.size ?? 0, header, opening);
     // More may have been skipped meanwhile.

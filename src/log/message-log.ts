@@ -1,6 +1,5 @@
 // The log of a broker: what is forwarded to subscribers, as records of the durable log.
 
-import { statfs } from 'node:fs/promises';
 import type { FrameRun, RunSender } from '../delivery/frame-run.js';
 import { describeError, SluiceError } from '../errors.js';
 import type { JobSeed } from '../messages/job-key.js';
@@ -18,13 +17,14 @@ import {
   RESERVED_PREFIX,
 } from './cursors.js';
 import { type DeadLetterStatistics, DeadLetters, type DeadLettersOptions } from './dead-letters.js';
+import { defaultMaxBytes, MIN_SEGMENTS } from './default-limit.js';
 import { FolderDisk, type LogDisk } from './disk.js';
 import { FolderLock } from './folder-lock.js';
 import type { LogReader } from './log-reader.js';
 import { LogStore, type LogStoreOptions } from './log-store.js';
 import { formatEpoch, type Position } from './position.js';
 import { RunRecord } from './run-record.js';
-import { findSegments, LogFormatError } from './segments.js';
+import { LogFormatError } from './segments.js';
 
 export interface MessageLogOptions
   extends Required<Pick<LogStoreOptions, 'segmentBytes' | 'maxAge' | 'syncInterval'>> {
@@ -58,19 +58,11 @@ export interface MessageLogListener {
   onAvailability(isAvailable: boolean, error: unknown): void;
 }
 
-const MiB = 1024 * 1024;
-const GiB = 1024 * MiB;
-/** Default of the option `maxBytes`. */
-const MIN_BYTES = 1 * MiB;
-const MAX_BYTES = 16 * GiB;
-const FREE_SHARE = 0.1;
 /** Bytes that wait for the disk: above it, the log is behind. */
-const MAX_PENDING = 32 * MiB;
+const MAX_PENDING = 32 * 1024 * 1024;
 const LOW_SHARE = 0.75;
 /** How often the disk is checked, in ms. */
 const CHECK_INTERVAL = 1000;
-/** A log has at least this many segments: if it is small, they are too. */
-const MIN_SEGMENTS = 4;
 /**
  * Offsets that are left out after a loss of messages: more than were lost beyond the highest cursor, since their readers may
  * have stored positions themselves.
@@ -204,7 +196,7 @@ export class MessageLog {
       const disk = await FolderDisk.create(folder);
       const held = await FolderLock.acquire(folder);
       lock = held;
-      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk));
+      const maxBytes = options.maxBytes ?? (await defaultMaxBytes(folder, disk, segmentBytes));
       const cursors = await Cursors.open(LOG_CURSORS, disk, options.onCursorError);
       const verifyLock = () => held.verify();
       const deadLetters = await DeadLetters.open(folder, options.deadLetters, verifyLock);
@@ -560,20 +552,6 @@ function skipPassed(
   if (passed <= end) return;
   store.skipTo(passed + LOST_RANGE);
   onOutdated(new SluiceError('LOG_OUTDATED', `at least ${passed - end} messages, which a cursor has passed`));
-}
-
-async function defaultMaxBytes(folder: string, disk: LogDisk): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  const size = await sizeOf(disk);
-  // What the log already occupies counts as free, so that the limit stays the same.
-  const share = Math.max(MIN_BYTES, Math.min(MAX_BYTES, (bavail * bsize + size) * FREE_SHARE));
-  // If other files have filled the disk since, the log keeps its size. With more, it would grow at each start.
-  return Math.max(share, size);
-}
-
-async function sizeOf(disk: LogDisk): Promise<number> {
-  const { segments, spares } = await findSegments(disk);
-  return [...segments, ...spares].reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Errors of the system that may be over at the next attempt: no space, no memory, no file descriptors, a disk that fails. */

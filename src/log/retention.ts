@@ -21,6 +21,8 @@ export interface RetentionOptions {
   readonly end: () => number;
   /** Wall clock, in ms since 1970. */
   readonly now: () => number;
+  /** Monotonic clock, in ms. */
+  readonly elapsed: () => number;
 }
 
 const MAX_SPARES = 2;
@@ -32,6 +34,8 @@ export const FULL = new Error('the log is full');
 export class RetainedSegments {
   readonly #disk: LogDisk;
   readonly #options: RetentionOptions;
+  /** Monotonic clock when the log was opened, in ms. */
+  readonly #openedAt: number;
   /** Complete segments, the oldest first. */
   readonly #complete: StoredSegment[];
   readonly #spares: Spare[];
@@ -49,6 +53,7 @@ export class RetainedSegments {
     this.#complete = [...complete];
     this.#spares = [...spares];
     this.#options = options;
+    this.#openedAt = options.elapsed();
   }
 
   /** The segment that is being written. */
@@ -85,9 +90,9 @@ export class RetainedSegments {
 
   /** Whether the newest message of the active segment is too old. */
   get isActiveExpired(): boolean {
-    const { maxAge, now } = this.#options;
+    const { maxAge, elapsed } = this.#options;
     const active = this.#active;
-    return active !== undefined && !active.isEmpty && now() - active.written.writtenAt > maxAge;
+    return active !== undefined && !active.isEmpty && elapsed() - active.written.writtenAt > maxAge;
   }
 
   /** The active segment is complete. @param next the one after it, if it is there already */
@@ -96,7 +101,7 @@ export class RetainedSegments {
     this.active = next;
     if (active === undefined) return;
     const { name, header, size, written } = active;
-    this.#complete.push({ name, header, size, written });
+    this.#complete.push({ name, header, size, latest: written.latest, written });
     await active.close();
   }
 
@@ -108,9 +113,9 @@ export class RetainedSegments {
     const active = this.#active;
     this.active = undefined;
     if (active === undefined) return;
-    const { name, header, written } = active;
+    const { name, header, durable: size, written } = active;
     // Without messages, the next segment will have its name.
-    if (header.first < durable) this.#complete.push({ name, header, size: active.durable, written });
+    if (header.first < durable) this.#complete.push({ name, header, size, latest: written.latest, written });
     await active.close().catch(() => {});
   }
 
@@ -190,18 +195,29 @@ export class RetainedSegments {
 
   /** Whether the newest message of the oldest segment is too old, and it may be removed. */
   get #hasExpired(): boolean {
-    const { maxAge, now, mayRemove } = this.#options;
-    const [oldest, ...later] = this.#complete;
-    if (oldest === undefined) return false;
+    const { maxAge, mayRemove } = this.#options;
+    return this.#oldestAge > maxAge && mayRemove(this.#oldestEnd, false);
+  }
+
+  /**
+   * Age of the newest message of the oldest segment, in ms. The wall clock may be wrong, for example from a boot until NTP
+   * sets it. So the age of what this process has written is monotonic. That of an earlier segment counts from when a later
+   * one began, but only if that was not earlier than its own messages; and from when this process opened the log at the latest.
+   */
+  get #oldestAge(): number {
+    const [oldest, ...complete] = this.#complete;
+    const later = this.#active === undefined ? complete : [...complete, this.#active];
+    // Without any segment, the log would begin anew after a restart.
+    if (oldest === undefined || later.length === 0) return 0;
+    const { now, elapsed } = this.#options;
+    const { header, latest = 0, written } = oldest;
+    if (written !== undefined) return elapsed() - written.writtenAt;
     const time = now();
-    const isPast = (each: number | undefined) => each !== undefined && each <= time;
-    // At the latest, it was written when a later segment began. A time in the future is wrong: the clock was set back.
-    const created = [...later, this.#active].map((segment) => segment?.header.created);
-    const writtenAt = [oldest.written?.writtenAt, ...created].find(isPast);
-    if (writtenAt === undefined) return false;
-    // So is one before the segment began.
-    const newest = isPast(oldest.header.created) ? Math.max(writtenAt, oldest.header.created) : writtenAt;
-    return time - newest > maxAge && mayRemove(this.#oldestEnd, false);
+    // A time in the future is wrong: the clock was set back.
+    const times = [header.latestBefore ?? 0, header.created, latest].filter((each) => each <= time);
+    const newest = Math.max(...times);
+    const next = later.find(({ header: { created } }) => created >= newest && created <= time);
+    return Math.max(time - (next?.header.created ?? time), elapsed() - this.#openedAt);
   }
 
   /** Whether another segment fits. */
@@ -219,6 +235,9 @@ function readableOf(active: ActiveSegment): ReadableSegment {
     written,
     get limit() {
       return active.durable;
+    },
+    get latest() {
+      return written.latest;
     },
   };
 }

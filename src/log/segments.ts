@@ -31,6 +31,8 @@ export interface Segment {
   readonly header: SegmentHeader;
   /** Size of its file in bytes. */
   readonly size: number;
+  /** Latest time at which a message was received, in ms since 1970, if it is known. */
+  readonly latest?: number | undefined;
 }
 
 /** A file that is kept to be overwritten, since to allocate new blocks costs more. */
@@ -67,7 +69,10 @@ export function segmentName(first: number): string {
  * @throws LogFormatError if a segment has a newer format
  */
 export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
-  const { segments, unused, damaged, spares } = await findSegments(disk);
+  const { segments: found, unused, damaged, spares } = await findSegments(disk);
+  const segments = found.map((segment, at): Segment => {
+    return { ...segment, latest: found[at + 1]?.header.latestBefore };
+  });
   const newest = segments.pop();
   let end = 0;
   let sessions = new SessionCounts();
@@ -91,7 +96,7 @@ export async function recoverSegments(disk: LogDisk): Promise<FoundLog> {
       for (const segment of previous === undefined ? [newest] : [previous, newest])
         await withFile(disk, segment.name, 'read', (file) => readSessions(file, segment, sessions));
     }
-    if (!isEmpty) segments.push({ ...newest, size: recovered.size });
+    if (!isEmpty) segments.push({ ...newest, size: recovered.size, latest: recovered.latest });
   }
   for (const file of unused) spares.push(await makeSpare(disk, file));
   const empty = newest === undefined || end > newest.header.first ? undefined : newest.name;
@@ -213,6 +218,7 @@ async function recoverEnd(
 ): Promise<RecoveredEnd> {
   let end = SEGMENT_HEADER;
   let next = header.first;
+  let latest = 0;
   /** The first part that is no record, with the end of what was before it. */
   let torn: { readonly end: number; readonly next: number } | undefined;
   const scanner = new SegmentScanner(file, header);
@@ -222,6 +228,7 @@ async function recoverEnd(
     if (torn !== undefined && record.header.durable > torn.end) torn = undefined;
     isOpened ||= record.header.kind === RecordKind.OPENING;
     sessions.read(record);
+    latest = Math.max(latest, record.header.time);
     end = record.end;
     next = record.header.first + record.header.count;
   }
@@ -230,7 +237,7 @@ async function recoverEnd(
   await file.truncate(end);
   await file.sync();
   // A power failure may leave the header of a new segment alone.
-  return { size: end, end: next, hasSessions: isOpened && torn === undefined };
+  return { size: end, end: next, latest, hasSessions: isOpened && torn === undefined };
 }
 
 /**
@@ -253,6 +260,8 @@ interface RecoveredEnd {
   readonly size: number;
   /** Offset after the last message. */
   readonly end: number;
+  /** Latest time in a record, in ms since 1970. */
+  readonly latest: number;
   /** Whether what was read of sessions is right: its first record is there, and nothing was cut off. */
   readonly hasSessions: boolean;
 }

@@ -1,17 +1,18 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chownSync, linkSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { FolderDisk } from '#src/log/disk.js';
+import { FolderDisk, replaceFile } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
 import { LogStore } from '#src/log/log-store.js';
 import { temporaryFolder } from '../../support/broker.js';
 import { packageRoot } from '../../support/cli.js';
 import { logEntry } from '../../support/log-entry.js';
 
+const isRoot = process.geteuid?.() === 0;
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
 test('a writer that is killed loses nothing that was durable, and writes nothing twice', async () => {
@@ -59,6 +60,30 @@ test('the files belong to the user of the broker alone', async () => {
   expect(names).toHaveLength(1);
   for (const name of names) expect(modeOf(join(folder, name))).toBe(0o600);
 });
+
+test.skipIf(!isRoot)(
+  `what root writes belongs to the owner of the folder, but no file that is also elsewhere${isRoot ? '' : ' (skipped: needs root)'}`,
+  async () => {
+    const folder = temporaryFolder();
+    const [user, group] = [54_321, 54_322];
+    chownSync(folder, user, group);
+    const disk = await FolderDisk.create(folder);
+    // Left by a command that was killed.
+    writeFileSync(join(folder, 'cursors.tmp'), '');
+    await replaceFile(disk, 'cursors.json', Buffer.from('{}'));
+    const log = await LogStore.open(disk);
+    await log.ensureSegment();
+    await log.close();
+    const names = readdirSync(folder);
+    expect(names).toHaveLength(2);
+    for (const name of names) expect(statSync(join(folder, name))).toMatchObject({ uid: user, gid: group });
+    const elsewhere = join(temporaryFolder(), 'elsewhere');
+    writeFileSync(elsewhere, '');
+    linkSync(elsewhere, join(folder, 'link'));
+    await (await disk.open('link', 'create')).close();
+    expect(statSync(elsewhere).uid).toBe(0);
+  },
+);
 
 test('a link in the folder is not followed', async () => {
   const folder = temporaryFolder();

@@ -513,7 +513,8 @@ test('nothing is written to a log that another process may write', async () => {
 test('segments whose messages are too old are removed', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
-  const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: () => time });
+  const clock = () => time;
+  const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: clock, elapsed: clock });
   for (const message of numbered(100)) {
     time += 100;
     log.append(logEntry([message]));
@@ -552,26 +553,37 @@ test.each([true, false])(
   },
 );
 
-describe('after the clock was set back', () => {
-  async function openWithClock(options: LogStoreOptions) {
-    const clock = { time: 0 };
-    const disk = new SimulatedDisk();
-    const open = () => LogStore.open(disk, { ...OPTIONS, ...options, now: () => clock.time });
-    const log = await open();
-    /** When each message was received. */
-    const times: number[] = [];
-    const write = async (count: number, to: LogStore) => {
-      for (const message of numbered(count)) {
-        clock.time += 100;
-        times.push(clock.time);
-        const entry = logEntry([message]);
-        to.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
-        await to.whenDurable();
-      }
-    };
-    return { clock, log, open, times, write };
-  }
+async function openWithClock(options: LogStoreOptions) {
+  const clock = { time: 0, elapsed: 0 };
+  const disk = new SimulatedDisk();
+  const clocks = { now: () => clock.time, elapsed: () => clock.elapsed };
+  const open = () => LogStore.open(disk, { ...OPTIONS, ...options, ...clocks });
+  const log = await open();
+  /** When each message was received. */
+  const times: number[] = [];
+  const pass = (time: number) => {
+    clock.time += time;
+    clock.elapsed += time;
+  };
+  const write = async (count: number, to: LogStore) => {
+    for (const message of numbered(count)) {
+      pass(100);
+      times.push(clock.time);
+      const entry = logEntry([message]);
+      to.append({ ...entry, fields: { ...entry.fields, time: clock.time } });
+      await to.whenDurable();
+    }
+  };
+  /** Removes what is too old. */
+  const cleanUp = async (of: LogStore) => {
+    of.removeExpired();
+    // The simulated disk needs no more time.
+    await new Promise(setImmediate);
+  };
+  return { clock, log, open, times, pass, write, cleanUp };
+}
 
+describe('after the clock was set back', () => {
   test('an offset before a time is before all messages that were received after it', async () => {
     const { clock, log, open, times, write } = await openWithClock({});
     await write(100, log);
@@ -589,20 +601,35 @@ describe('after the clock was set back', () => {
     await again.close();
   });
 
+  test('by less than the span of a segment, so is it after restarts', async () => {
+    const { clock, log, open, times, write } = await openWithClock({});
+    await write(10, log);
+    clock.time -= 600;
+    await write(2, log);
+    await log.close();
+    for (let start = 0; start < 3; start++) {
+      const again = await open();
+      await write(1, again);
+      for (let time = 100; time <= 1000; time += 100)
+        expect(again.offsetBefore(time)).toBeLessThanOrEqual(times.findIndex((each) => each >= time));
+      await again.close();
+    }
+  });
+
   test('segments from before that are removed once they are too old', async () => {
-    const { clock, log, write } = await openWithClock({ maxAge: 20_000 });
+    const { clock, log, pass, write } = await openWithClock({ maxAge: 20_000 });
     clock.time = 1e9;
     await write(100, log);
     clock.time = 0;
     await write(100, log);
     expect(log.first).toBe(0);
-    clock.time += 20_000;
+    pass(20_000);
     log.removeExpired();
     await until(() => log.first >= 100);
   });
 
   test('and corrected, segments from before that are not too old yet', async () => {
-    const { clock, log, open, write } = await openWithClock({ maxAge: 20_000 });
+    const { clock, log, open, write, cleanUp } = await openWithClock({ maxAge: 20_000 });
     clock.time = 1e9;
     await write(3, log);
     await log.close();
@@ -613,11 +640,73 @@ describe('after the clock was set back', () => {
     clock.time = 1e9 + 1000;
     const correct = await open();
     await write(1, correct);
-    correct.removeExpired();
-    // The simulated disk needs no more time.
-    await new Promise(setImmediate);
+    await cleanUp(correct);
     expect(correct.first).toBe(0);
     await correct.close();
+  });
+});
+
+describe('after the clock was behind, and corrected', () => {
+  // While a clock is behind, it may say that it is before the log began, or before its latest messages.
+  test.each([0, 1e9 + 10_000])(
+    'segments from before are not removed before they are too old (at a restart: %d)',
+    async (behind) => {
+      const { clock, log, open, pass, write, cleanUp } = await openWithClock({ maxAge: 20_000 });
+      clock.time = 1e9;
+      await write(1, log);
+      pass(50_000);
+      await write(1, log);
+      await log.close();
+      const corrected = clock.time + 1000;
+      clock.time = behind;
+      const second = await open();
+      await write(1, second);
+      clock.time = corrected;
+      await cleanUp(second);
+      expect(second.first).toBe(0);
+      await second.close();
+      const third = await open();
+      await write(1, third);
+      await cleanUp(third);
+      expect(third.first).toBe(0);
+      await third.close();
+      pass(20_001);
+      const fourth = await open();
+      await write(1, fourth);
+      await cleanUp(fourth);
+      expect(fourth.first).toBe(3);
+      await fourth.close();
+    },
+  );
+
+  test('they are removed at the latest once a process has had them for so long', async () => {
+    const { clock, log, open, pass, write, cleanUp } = await openWithClock({ maxAge: 20_000 });
+    clock.time = 1e9;
+    await write(1, log);
+    await log.close();
+    clock.time = 0;
+    const again = await open();
+    await write(1, again);
+    clock.time = 1e9 + 1000;
+    for (let at = 0; at < 3; at++) {
+      pass(8000);
+      await write(1, again);
+      await cleanUp(again);
+      expect(again.first).toBe(at < 2 ? 0 : 1);
+    }
+    await again.close();
+  });
+
+  test('messages that were received meanwhile are not removed before they are too old', async () => {
+    const { clock, log, pass, write, cleanUp } = await openWithClock({ maxAge: 20_000 });
+    await write(1, log);
+    clock.time = 1e9;
+    await cleanUp(log);
+    expect(log.first).toBe(0);
+    pass(21_000);
+    await cleanUp(log);
+    expect(log.first).toBe(1);
+    await log.close();
   });
 });
 
@@ -625,7 +714,9 @@ test('segments that are to be kept are not removed, however old they are, until 
   const disk = new SimulatedDisk();
   let time = 0;
   let read = 0;
-  const options = { ...OPTIONS, maxAge: 1000, now: () => time, mayRemove: (end: number) => end <= read };
+  const clock = () => time;
+  const mayRemove = (end: number) => end <= read;
+  const options = { ...OPTIONS, maxAge: 1000, now: clock, elapsed: clock, mayRemove };
   const log = await LogStore.open(disk, options);
   const write = async (count: number) => {
     for (const message of numbered(count)) {
@@ -674,7 +765,8 @@ test.each([true, false])(
 test('messages that are too old are removed although no others come; offsets go on', async () => {
   const disk = new SimulatedDisk();
   let time = 0;
-  const options = { ...OPTIONS, maxAge: 1000, now: () => time };
+  const clock = () => time;
+  const options = { ...OPTIONS, maxAge: 1000, now: clock, elapsed: clock };
   const log = await LogStore.open(disk, options);
   for (const message of numbered(10)) log.append(logEntry([message]));
   await log.whenDurable();

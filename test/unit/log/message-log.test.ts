@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { existsSync, readdirSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import promises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { expect, onTestFinished, test, vi } from 'vitest';
-import { NEVER } from '#src/log/message-log.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { type MessageLogOptions, NEVER } from '#src/log/message-log.js';
 import { temporaryFolder, until } from '../../support/broker.js';
 import { FaultyDisk } from '../../support/faulty-disk.js';
 import { appendNumbered, openMessageLog } from '../../support/message-log.js';
@@ -85,4 +87,72 @@ test('no dead letters are written once another process has locked the log', asyn
   void log.deadLetters.add({ at: 0, reason: 'MAX_DELIVERIES', connectionId: 'c-1', bytes: 1 });
   await until(() => !log.isAvailable);
   expect(readdirSync(join(folder, 'dead-letters'))).toEqual([]);
+});
+
+describe('by default, on a disk that other files have filled since', () => {
+  const MiB = 1024 * 1024;
+
+  /** A log with as much free space for the first time, and none later. */
+  async function openOnDisk(free: number, options: Partial<MessageLogOptions> = {}) {
+    const folder = join(temporaryFolder(), 'log');
+    const real = await promises.statfs('/');
+    const spy = vi.spyOn(promises, 'statfs');
+    const setFree = (bavail: number) => spy.mockResolvedValue({ ...real, bsize: 1, bavail });
+    onTestFinished(() => {
+      spy.mockRestore();
+      syncBuiltinESMExports();
+    });
+    setFree(free);
+    syncBuiltinESMExports();
+    const open = () => openMessageLog({ folder, segmentBytes: 64 * 1024, ...options });
+    const log = await open();
+    setFree(0);
+    return { folder, open, log };
+  }
+
+  test('restarts of a full log keep its limit, and its messages', async () => {
+    const { folder, open, log } = await openOnDisk(20 * MiB);
+    const { maxBytes } = log;
+    expect(maxBytes).toBe(2 * MiB);
+    while (log.first === 0) {
+      appendNumbered(log, log.end, log.end + 100);
+      await log.whenDurable();
+    }
+    await log.close(1000);
+    const names = readdirSync(folder).filter((name) => /^\d/.test(name));
+    const [, , third = ''] = names.sort();
+    for (let start = 0; start < 8; start++) {
+      const again = await open();
+      expect(again.maxBytes).toBe(maxBytes);
+      appendNumbered(again, again.end, again.end + 1);
+      await again.whenDurable();
+      // One makes room for a segment that has hardly any messages at the end of each run.
+      expect(again.first).toBeLessThanOrEqual(Number.parseInt(third, 10));
+      await again.close(1000);
+    }
+  });
+
+  test('restarts of one that is not full leave room, also if its limit is not known, but do not raise that', async () => {
+    const { folder, open, log } = await openOnDisk(20 * MiB, { keepsUnread: true, onFull: 'reject' });
+    log.moveCursor('a', 0);
+    while (log.statistics.bytes < 1.5 * MiB) {
+      appendNumbered(log, log.end, log.end + 100);
+      await log.whenDurable();
+    }
+    const limits: number[] = [];
+    await log.close(1000);
+    for (const isKnown of [true, false, true]) {
+      if (!isKnown) rmSync(join(folder, 'limit.json'));
+      const again = await open();
+      limits.push(again.maxBytes);
+      appendNumbered(again, again.end, again.end + 1);
+      again.sync(again.end);
+      await until(() => again.durable === again.end || again.mustReject);
+      expect([again.mustReject, again.first]).toEqual([false, 0]);
+      await again.close(1000);
+    }
+    const [known = 0, unknown] = limits;
+    expect(known).toBeLessThan(log.maxBytes);
+    expect(limits).toEqual([known, unknown, unknown]);
+  });
 });
