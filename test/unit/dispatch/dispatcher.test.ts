@@ -156,7 +156,8 @@ describe('batches', () => {
       maxBatchMessages: 50,
       createLocal: () => createLocalValidation(registry, LIGHT_SETTINGS, undefined, () => {}),
     });
-    submit(beat.repeat(100));
+    // Many more than in a batch: their number is estimated.
+    submit(beat.repeat(1000));
     await dispatcher.idle();
     expect(turns.slice(0, 2)).toEqual([0, 1]);
     expect(settled).toHaveLength(turns.length);

@@ -388,7 +388,8 @@ describe('a disk that fails', () => {
   test('to create a segment after messages that are too old: those stay until it is there', async () => {
     const disk = new SimulatedDisk();
     let time = 0;
-    const log = await LogStore.open(disk, { ...OPTIONS, maxAge: 1000, now: () => time });
+    const clocks = { now: () => time, elapsed: () => time };
+    const log = await LogStore.open(disk, { ...OPTIONS, ...clocks, maxAge: 1000 });
     log.append(logEntry(['0', '1']));
     await log.whenDurable();
     failCalls(disk, 'open', 1, 1);
