@@ -19,12 +19,12 @@ const LONG = [
   'faults/giant-line',
   'faults/memory-limits',
   'faults/stopping',
+  'integration/cli/inherited-sockets',
+  'integration/cli/terminal-output',
   'integration/fleet/commands',
   'integration/fleet/fleet',
   'unit/cli/commands/demo',
   'unit/cli/loading',
-  'unit/cli/serve/inherited-sockets',
-  'unit/cli/terminal-output',
 ];
 
 /** Projects whose files share processes, and so stay together. */

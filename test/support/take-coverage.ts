@@ -8,7 +8,7 @@ import { takeCoverage } from 'node:v8';
 import { afterAll, beforeAll, expect } from 'vitest';
 
 const folder = process.env.NODE_V8_COVERAGE ?? '';
-const OF_THEIR_OWN = /\/test\/unit\/(?:cli|dispatch|worker)\//;
+const OF_THEIR_OWN = /\/test\/(?:unit\/(?:cli|dispatch|worker)|integration\/cli)\//;
 
 /** What Vitest sends to a process that has no more tests. */
 interface StopMessage {

@@ -51,12 +51,7 @@ export const definition: CommandDefinition = {
   ],
 };
 
-async function dead(
-  action: Action,
-  folder: string,
-  ids: readonly string[],
-  flags: DeadFlags,
-): Promise<void> {
+async function dead(action: Action, folder: string, ids: readonly string[], flags: DeadFlags): Promise<void> {
   requireFlagsOf(action, flags, FLAGS[action]);
   const actions = await import('../dead/dead-actions.js');
   exitWithoutTerminal(await actions[action](folder, ids, flags));

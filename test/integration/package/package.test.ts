@@ -83,7 +83,7 @@ declare function handle(message: unknown): Promise<void>;
 
 /** What pages link to and the package does not contain: pictures, figures, and pages for those who change the code. */
 const ONLY_IN_REPOSITORY =
-  /^((CHANGELOG|CONTRIBUTING|SECURITY)\.md|docs\/(architecture|getting-started|http-api|migration|patterns|performance|reliability)\.md|docs\/dashboard\.png|bench\/.*)$/;
+  /^((CHANGELOG|CONTRIBUTING|SECURITY)\.md|docs\/(architecture|getting-started|http-api|migration|patterns|performance|reliability)\.md|docs\/dashboard\.png|deploy\/(Dockerfile|fleet-compose\.yaml)|bench\/.*)$/;
 /** In bytes, compressed. */
 const MAX_SIZE = 400_000;
 

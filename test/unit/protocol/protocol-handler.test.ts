@@ -257,7 +257,9 @@ describe('messages that take long to handle', () => {
     const answers = busy.lines.map((text) => JSON.parse(text));
     expect(answers.filter(({ type }) => type === 'subscribed').map(({ data }) => data.id)).toEqual(ids);
     expect(answers.filter(({ type }) => type === 'unsubscribed').map(({ data }) => data.id)).toEqual(ids);
-    expect(answers.filter(({ type }) => type === 'error').map(({ data }) => data.line)).toEqual([2 * COUNT + 1]);
+    expect(answers.filter(({ type }) => type === 'error').map(({ data }) => data.line)).toEqual([
+      2 * COUNT + 1,
+    ]);
     expect(manager.getMetrics().memory.heldBytes).toBe(0);
   });
 
@@ -271,7 +273,12 @@ describe('messages that take long to handle', () => {
     await busy.closed;
     expect(messages).toBe(1);
     stopped.write(text);
-    await until(() => manager.getConnectionPool().all().some(({ lane }) => lane.pendingBytes > 0));
+    await until(() =>
+      manager
+        .getConnectionPool()
+        .all()
+        .some(({ lane }) => lane.pendingBytes > 0),
+    );
     await manager.stop();
     expect(messages).toBe(2);
   });

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { Supervisor } from '#src/cli/serve/supervisor.js';
-import { temporaryFolder } from '../../../support/broker.js';
-import { CliRun, packageRoot, sluice } from '../../../support/cli.js';
-import { missingTools, python, without } from '../../../support/tools.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { CliRun, packageRoot, sluice } from '../../support/cli.js';
+import { missingTools, python, without } from '../../support/tools.js';
 
 const missing = missingTools('systemd-notify', 'python3');
 const SERVE = ['serve', '--workers', '1', '--patterns', 'off'];

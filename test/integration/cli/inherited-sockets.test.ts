@@ -5,10 +5,10 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { ask } from '../../../support/admin.js';
-import { temporaryFolder } from '../../../support/broker.js';
-import { type CliRun, cliScript, packageRoot, runNode, sluice } from '../../../support/cli.js';
-import { Peer } from '../../../support/peer.js';
+import { ask } from '../../support/admin.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { type CliRun, cliScript, packageRoot, runNode, sluice } from '../../support/cli.js';
+import { Peer } from '../../support/peer.js';
 
 const LIGHT = ['--workers', '1', '--patterns', 'off'];
 

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { OPTION_SPECS } from '#src/config/sources.js';
-import { temporaryFolder } from '../../../support/broker.js';
-import { cliScript, inTerminal, packageRoot, shareSluice } from '../../../support/cli.js';
-import { share } from '../../../support/share.js';
-import { missingTools, without } from '../../../support/tools.js';
+import { temporaryFolder } from '../../support/broker.js';
+import { cliScript, inTerminal, packageRoot, shareSluice } from '../../support/cli.js';
+import { share } from '../../support/share.js';
+import { missingTools, without } from '../../support/tools.js';
 
 const run = promisify(execFile);
 const runSluice = shareSluice();
