@@ -292,6 +292,16 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     return this.heldBytes + this.postponedBytes <= this.#maxHeldInPause;
   }
 
+  /** While reading is paused, goes on with log readers that had to wait for memory, if there is some now. */
+  resumeLogReaders(): void {
+    if (!this.flow.isPaused || !this.hasRoomInPause) return;
+    for (const connection of this.#pool.all()) {
+      if (connection.logSubscriptions === 0) continue;
+      connection.retryPostponed();
+      this.flow.updateConnection(connection);
+    }
+  }
+
   /** Memory of messages not yet delivered, in bytes. */
   get heldBytes(): number {
     const logged = this.log?.copiedBytes ?? 0;
@@ -400,7 +410,7 @@ export class Pipeline extends EventEmitter<PipelineEvents> {
     const { start } = range;
     const end = connection.hasPostponed ? start : this.#endForNow(range);
     // Before the rest is submitted, which may end the pause.
-    if (end < range.end) connection.postpone({ ...range, start: end });
+    if (end < range.end) connection.postpone({ ...range, start: end }, !this.hasRoomInPause);
     if (end === start) return;
     this.dispatcher.submit(connection.lane, { ...range, end }, connection.lastActivityAt);
     this.flow.updateConnection(connection);

@@ -110,6 +110,7 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   #partialSince = 0;
   /** What was received while all reading was paused, and follows once that ends, in order. */
   readonly #postponed: (() => void)[] = [];
+  #waitsForRoom = false;
   /** Bytes of that which count towards those of the pipeline. */
   #postponedBytes = 0;
   /** Monotonic time at which messages for the peer were last dropped, in ms. */
@@ -265,11 +266,13 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
   /**
    * @internal Stops reading, and processes a range as soon as reading from all is no longer paused. If the connection is
    * closed before, the range is not processed, like what was not read.
+   * @param waitsForRoom whether there was no memory for it: then it is also processed when there is some
    */
-  postpone({ slab, start, end }: FrameRange): void {
+  postpone({ slab, start, end }: FrameRange, waitsForRoom: boolean): void {
     // Slabs that are held could keep the pause from ending.
     const bytes = cloneBytes(slab.arena.bytes.subarray(start, end));
     this.#postponed.push(() => this.#pipeline.receiveCopy(this, bytes));
+    this.#waitsForRoom ||= waitsForRoom;
     // Of the others, each has sent little.
     if (this.logSubscriptions > 0) {
       this.#postponedBytes += bytes.length;
@@ -278,10 +281,16 @@ export class SocketConnection extends SafeEmitter<ConnectionEvents> {
     this.setPaused(PAUSE.SERVER, true);
   }
 
+  /** @internal Processes what was postponed since there was no memory, as far as there is some now. */
+  retryPostponed(): void {
+    if (this.#waitsForRoom) this.setPaused(PAUSE.SERVER, false);
+  }
+
   /** @returns what was postponed, which the caller has to do */
   #takePostponed(): (() => void)[] {
     this.#pipeline.postponedBytes -= this.#postponedBytes;
     this.#postponedBytes = 0;
+    this.#waitsForRoom = false;
     return this.#postponed.splice(0);
   }
 

@@ -607,6 +607,7 @@ export class SocketManager extends SafeEmitter<ServerEvents> {
     closePartial(this.#pool, partialMessageTimeout, this.#warnings, (connection) => {
       this.#pipeline?.protocol.replyError(connection, 'INVALID_JSON');
     });
+    this.#pipeline?.resumeLogReaders();
     pingWaiting(this.#pool, this.#delimiter);
   }
 

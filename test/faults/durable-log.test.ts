@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { SluiceOptions } from 'sluice';
 import { SluiceClient } from 'sluice/client';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Pipeline } from '#src/connection/pipeline.js';
 import { FolderDisk } from '#src/log/disk.js';
 import { readLog } from '#src/log/log-reader.js';
 import { MessageLog } from '#src/log/message-log.js';
@@ -443,6 +444,7 @@ test('a reader of the log is read while others are not, until it publishes messa
   const { connect, manager } = await startDurable({
     logExcludedTypes: ['job_progress'],
     maxPendingBytes: '256k',
+    healthCheckInterval: 20,
   });
   const [slow, reader, publisher] = [await connect(), await connect(), await connect()];
   await slow.subscribe({ overflow: 'block' });
@@ -463,6 +465,15 @@ test('a reader of the log is read while others are not, until it publishes messa
   reader.write(`${PING.trim()}\r\n${PING.trim()} \n\n${line({ type: 'unknown' })}${long}${PING}`);
   await until(() => reader.pongs === pongs + 3);
   expect(reader.errors).toEqual(['NO_RECIPIENT', 'UNKNOWN_TYPE', 'NO_RECIPIENT']);
+  // If there is no memory for them, they wait for it, with what follows.
+  const room = vi.spyOn(Pipeline.prototype, 'hasRoomInPause', 'get').mockReturnValue(false);
+  onTestFinished(() => room.mockRestore());
+  reader.write(PING + line(VALID.job_cancel) + PING);
+  await until(() => reader.pongs === pongs + 4);
+  await until(() => connection?.isPaused === true);
+  room.mockRestore();
+  await until(() => reader.pongs === pongs + 5);
+  expect(connection?.isPaused).toBe(false);
   const { messagesReceived } = connection?.statistics ?? expect.unreachable();
   const count = 20_000;
   reader.write(numberedBlock(1, 0, count));
