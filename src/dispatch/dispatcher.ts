@@ -407,14 +407,12 @@ export class Dispatcher {
   /** Settles chunks of a lane: until a time, in this turn of the event loop; what is left, in the next ones. */
   #advance(lane: Lane, until: number): void {
     const now = performance.now();
-    if (now >= until) lane.interrupt();
-    else if (lane.advance(Math.min(until, now + MAX_LANE_SETTLING))) {
-      this.#unsettled.delete(lane);
-      return;
-    }
-    // If it is there already, it comes after all others.
+    let isSettled = false;
+    if (now < until) isSettled = lane.advance(Math.min(until, now + MAX_LANE_SETTLING));
+    else lane.interrupt();
+    // If anything is left, it comes after all others.
     this.#unsettled.delete(lane);
-    this.#unsettled.add(lane);
+    if (!isSettled) this.#unsettled.add(lane);
   }
 
   #settleRestSoon(): void {
